@@ -1,0 +1,98 @@
+"""The only place where bytes are made durable and names are given to files.
+
+Order is everything here: a name that shows promises that the bytes behind it are whole and would survive a power cut.
+Every function takes the `Files` effect and raises `DiskRefused` where the disk says no.
+"""
+
+from __future__ import annotations
+
+import errno
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from pipeline.errors import DiskRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pipeline.effects import Files
+
+NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP}
+"""What file systems without a folder sync (some SMB and FUSE) answer; names there are as durable as they get."""
+
+
+@contextmanager
+def told_as_disk_refused(action: str) -> Iterator[None]:
+    """Turn an `OSError` into a sentence that says what could not be done and that the batch can be resumed."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise DiskRefused(
+            f"Could not {action}: {reason}. Free space or mend the disk, then run the same command."
+        ) from error
+
+
+def sync_folder(files: Files, folder: Path) -> None:
+    """Make the names in `folder` durable, where the file system can."""
+    try:
+        files.fsync_folder(folder)
+    except OSError as error:
+        if error.errno not in NO_FOLDER_SYNC:
+            raise DiskRefused(f"Could not make the names in {folder} durable: {error.strerror}.") from error
+
+
+def make_folder(files: Files, folder: Path) -> None:
+    """Create `folder` and its parents, each name durable in the folder above it."""
+    missing: list[Path] = []
+    at = folder
+    while not files.exists(at):
+        missing.append(at)
+        at = at.parent
+    with told_as_disk_refused(f"create the folder {folder}"):
+        files.make_folder(folder)
+    for created in reversed(missing):
+        sync_folder(files, created.parent)
+
+
+def write_atomically(files: Files, target: Path, data: bytes) -> None:
+    """Replace the content of `target` such that a reader sees the old or the new bytes, whole, and never less."""
+    part = target.with_name(f".{target.name}.part")
+    with told_as_disk_refused(f"write {target}"):
+        with suppress(FileNotFoundError):
+            files.unlink(part)
+        descriptor = files.create(part)
+        try:
+            files.write(descriptor, data)
+            files.fsync(descriptor)
+        finally:
+            files.close(descriptor)
+        files.replace(part, target)
+    sync_folder(files, target.parent)
+
+
+def publish(files: Files, part: Path, target: Path) -> None:
+    """Give the already durable file `part` its final name, make the name durable, and drop the old name.
+
+    Raises:
+        FileExistsError: the final name is taken; nothing was changed.
+        DiskRefused: the disk said no.
+    """
+    try:
+        files.link(part, target)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno not in {errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.EXDEV}:
+            raise DiskRefused(f"Could not publish {target}: {error.strerror}.") from error
+        # A file system without hard links (exFAT, some SMB). The batch's lock makes us the only writer of the folder.
+        if files.exists(target):
+            raise FileExistsError(errno.EEXIST, "the name is taken", str(target)) from error
+        with told_as_disk_refused(f"publish {target}"):
+            files.replace(part, target)
+        sync_folder(files, target.parent)
+        return
+    sync_folder(files, target.parent)
+    with told_as_disk_refused(f"remove {part}"):
+        files.unlink(part)

@@ -1,0 +1,252 @@
+"""What the program does to the world, as things passed in: clock, randomness, network, files, threads.
+
+The runner, the providers and the ledger never reach for any of these; they are handed an `Effects`. The command hands
+them `system()`. A simulation hands them a clock whose time jumps, a connector that speaks over memory, files that can
+crash, and threads that run inline, and the *same* code runs in virtual time with the same trace for the same seed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import random
+import sqlite3
+import ssl
+import stat
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import aiohttp
+
+T = TypeVar("T")
+
+
+class Clock(Protocol):
+    """Time. Waits and intervals use `monotonic`; `now` is only ever stored or shown."""
+
+    def now(self) -> datetime:
+        """Return the wall time, aware, in UTC."""
+
+    def monotonic(self) -> float:
+        """Return seconds that never jump and stand still while the machine is suspended."""
+
+    def boottime(self) -> float:
+        """Return seconds that never jump and go on while the machine is suspended."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait for `seconds` of monotonic time."""
+
+
+class Files(Protocol):
+    """The file system calls whose order and durability matter. Errors are `OSError`, untranslated."""
+
+    def create(self, path: Path) -> int:
+        """Create `path` for writing and return its descriptor; fail if it exists or is a link."""
+
+    def write(self, descriptor: int, data: bytes) -> None:
+        """Append all of `data`."""
+
+    def fsync(self, descriptor: int) -> None:
+        """Make the file's bytes durable. Never call it again on a descriptor for which it failed."""
+
+    def close(self, descriptor: int) -> None:
+        """Close the descriptor."""
+
+    def link(self, source: Path, target: Path) -> None:
+        """Give the file a second name; fail with FileExistsError where the name is taken."""
+
+    def replace(self, source: Path, target: Path) -> None:
+        """Rename over whatever bears the target's name."""
+
+    def unlink(self, path: Path) -> None:
+        """Remove a name."""
+
+    def fsync_folder(self, path: Path) -> None:
+        """Make the names in a folder durable."""
+
+    def make_folder(self, path: Path) -> None:
+        """Create a folder and its parents; a folder that exists is fine."""
+
+    def exists(self, path: Path) -> bool:
+        """Tell whether the name exists, a dangling link included."""
+
+    def size(self, path: Path) -> int:
+        """Return the size of a regular file in bytes."""
+
+    def read(self, path: Path, offset: int = 0, size: int = -1) -> bytes:
+        """Return `size` bytes from `offset`; fewer at the end of the file; all the rest for -1."""
+
+    def names(self, path: Path) -> list[str]:
+        """Return the names in a folder, sorted."""
+
+    def free_bytes(self, path: Path) -> int:
+        """Return how many bytes the user may still write on the file system that holds `path`."""
+
+
+class Threads(Protocol):
+    """Where blocking work goes, so that it does not hold up the event loop."""
+
+    async def run(self, work: Callable[..., T], *args: Any) -> T:
+        """Run `work(*args)` in a small pool and return its result."""
+
+    async def run_alone(self, lane: str, work: Callable[..., T], *args: Any) -> T:
+        """Run `work(*args)` in the one thread of a named lane, in the order of the calls."""
+
+    def close(self) -> None:
+        """Wait for what is running and let the threads go."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effects:
+    """Everything that reaches outside the process, in one record."""
+
+    clock: Clock
+    random: random.Random
+    """For jitter only: nothing that decides about money depends on it."""
+    files: Files
+    threads: Threads
+    connector: Callable[[bool], aiohttp.BaseConnector]
+    """Called with `fresh`: True for a connector that opens a new connection for every call, which billing calls use so
+    that a stale kept-alive connection can never make an outcome unknown."""
+    open_database: Callable[[Path], sqlite3.Connection]
+    """Opens (or creates) a SQLite file; the ledger sets its own pragmas."""
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def now(self) -> datetime:  # noqa: D102
+        return datetime.now(UTC)  # noqa: TID251
+
+    def monotonic(self) -> float:  # noqa: D102
+        return time.monotonic()
+
+    def boottime(self) -> float:  # noqa: D102
+        if hasattr(time, "CLOCK_BOOTTIME"):
+            return time.clock_gettime(time.CLOCK_BOOTTIME)
+        return time.monotonic()  # macOS: its monotonic clock is the best there is
+
+    async def sleep(self, seconds: float) -> None:  # noqa: D102
+        await asyncio.sleep(seconds)  # noqa: TID251
+
+
+class SystemFiles:
+    """The operating system's files."""
+
+    def create(self, path: Path) -> int:  # noqa: D102
+        return os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+
+    def write(self, descriptor: int, data: bytes) -> None:  # noqa: D102
+        view = memoryview(data)
+        while view:
+            view = view[os.write(descriptor, view) :]
+
+    def fsync(self, descriptor: int) -> None:  # noqa: D102
+        full_sync = getattr(fcntl, "F_FULLFSYNC", None)
+        if full_sync is not None:  # macOS: fsync alone leaves the bytes in the drive's cache
+            fcntl.fcntl(descriptor, full_sync)
+        else:
+            os.fsync(descriptor)  # noqa: TID251
+
+    def close(self, descriptor: int) -> None:  # noqa: D102
+        os.close(descriptor)
+
+    def link(self, source: Path, target: Path) -> None:  # noqa: D102
+        os.link(source, target, follow_symlinks=False)
+
+    def replace(self, source: Path, target: Path) -> None:  # noqa: D102
+        source.replace(target)
+
+    def unlink(self, path: Path) -> None:  # noqa: D102
+        path.unlink()
+
+    def fsync_folder(self, path: Path) -> None:  # noqa: D102
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)  # noqa: TID251
+        finally:
+            os.close(descriptor)
+
+    def make_folder(self, path: Path) -> None:  # noqa: D102
+        path.mkdir(parents=True, exist_ok=True)
+
+    def exists(self, path: Path) -> bool:  # noqa: D102
+        return os.path.lexists(path)
+
+    def size(self, path: Path) -> int:  # noqa: D102
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode):
+            raise FileNotFoundError(f"{path} is not a regular file")
+        return status.st_size
+
+    def read(self, path: Path, offset: int = 0, size: int = -1) -> bytes:  # noqa: D102
+        with path.open("rb") as file:
+            file.seek(offset)
+            return file.read(size)
+
+    def names(self, path: Path) -> list[str]:  # noqa: D102
+        return sorted(os.listdir(path))  # noqa: PTH208
+
+    def free_bytes(self, path: Path) -> int:  # noqa: D102
+        status = os.statvfs(path)
+        return status.f_bavail * status.f_frsize
+
+
+@dataclass
+class SystemThreads:
+    """A small pool, and one thread for each lane.
+
+    The mutable state is `_lanes`; it grows on the first use of a lane and is emptied by `close`.
+    """
+
+    workers: int = 4
+    _lanes: dict[str, ThreadPoolExecutor] = field(default_factory=dict)
+
+    async def run(self, work: Callable[..., T], *args: Any) -> T:  # noqa: D102
+        return await self._submit("pool", self.workers, work, *args)
+
+    async def run_alone(self, lane: str, work: Callable[..., T], *args: Any) -> T:  # noqa: D102
+        return await self._submit(f"lane-{lane}", 1, work, *args)
+
+    async def _submit(self, lane: str, workers: int, work: Callable[..., T], *args: Any) -> T:
+        if lane not in self._lanes:
+            self._lanes[lane] = ThreadPoolExecutor(workers, thread_name_prefix=lane)
+        return await asyncio.get_running_loop().run_in_executor(self._lanes[lane], work, *args)
+
+    def close(self) -> None:  # noqa: D102
+        while self._lanes:
+            self._lanes.popitem()[1].shutdown(wait=True)
+
+
+def open_database(path: Path) -> sqlite3.Connection:
+    """Open a SQLite file in autocommit mode, usable from whichever thread holds the lane."""
+    return sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=64)
+
+
+def system_connector(fresh: bool) -> aiohttp.BaseConnector:
+    """Return a connector over real sockets: system trust store, TLS 1.2 or newer, at most 64 connections."""
+    import aiohttp  # a command that sends nothing does not pay for its import
+
+    tls = ssl.create_default_context()
+    tls.minimum_version = ssl.TLSVersion.TLSv1_2
+    return aiohttp.TCPConnector(limit=64, force_close=fresh, ssl=tls)
+
+
+def system() -> Effects:
+    """Return the real effects."""
+    return Effects(
+        clock=SystemClock(),
+        random=random.Random(),  # noqa: S311
+        files=SystemFiles(),
+        threads=SystemThreads(),
+        connector=system_connector,
+        open_database=open_database,
+    )

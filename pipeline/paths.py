@@ -1,0 +1,77 @@
+"""Where everything of a batch lies, and the only place that joins those names.
+
+output/<name>/
+  clips/<id>.mp4 · <id>__1.mp4 (further clips of a job) · <id>__r2.mp4 (a later revision)
+  clips/.<id>.<attempt>.part      bytes on their way; never a final name
+  ledger.sqlite · ledger.lock · ledger.reserve · ledger.emergency.jsonl
+  results.jsonl · report.html · thumbnails/ · exports/
+  sandbox.sqlite                  only in a rehearsal's folder
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class BatchFolder:
+    """One batch's folder; every path below it comes from here."""
+
+    root: Path
+
+    @property
+    def ledger(self) -> Path:
+        """The SQLite ledger: the truth."""
+        return self.root / "ledger.sqlite"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the one process that runs the batch; never deleted."""
+        return self.root / "ledger.lock"
+
+    @property
+    def reserve(self) -> Path:
+        """Space kept back, so that answers already paid for can be written down on a full disk."""
+        return self.root / "ledger.reserve"
+
+    @property
+    def emergency(self) -> Path:
+        """Where an answer goes when even the ledger cannot be written."""
+        return self.root / "ledger.emergency.jsonl"
+
+    @property
+    def results(self) -> Path:
+        """One line an item; a view of the ledger."""
+        return self.root / "results.jsonl"
+
+    @property
+    def clips(self) -> Path:
+        """Finished clips."""
+        return self.root / "clips"
+
+    @property
+    def sandbox_state(self) -> Path:
+        """The rehearsal's emulator keeps its jobs and its bill here."""
+        return self.root / "sandbox.sqlite"
+
+    def clip_name(self, item_id: str, index: int, revision: int) -> str:
+        """Return the final name of a job's clip, relative to the batch folder.
+
+        Ids hold no `__`, so no two of these can meet.
+        """
+        suffix = f"__r{revision}" if revision > 1 else ""
+        suffix += f"__{index}" if index else ""
+        return f"clips/{item_id}{suffix}.mp4"
+
+    def part_name(self, item_id: str, index: int, epoch: int) -> str:
+        """Return the name under which a run collects a clip's bytes, relative to the batch folder."""
+        return f"clips/.{item_id}.{index}.{epoch}.part"
+
+
+def default_root(working_folder: Path, name: str, *, sandbox: bool) -> Path:
+    """Return `output/<name>/` under the working folder; a rehearsal has a folder of its own."""
+    return working_folder / "output" / (f"{name}-sandbox" if sandbox else name)
