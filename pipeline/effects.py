@@ -104,6 +104,17 @@ class Threads(Protocol):
         """Wait for what is running and let the threads go."""
 
 
+class LockHeld(Exception):
+    """Somebody else holds the lock; the text is what the holder wrote into it."""
+
+
+class Locks(Protocol):
+    """Locks between processes, which the operating system lets go when their holder dies."""
+
+    def acquire(self, path: Path, holder: str) -> Callable[[], None]:
+        """Take the lock, write `holder` into its file, and return what lets it go. Raises LockHeld."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Effects:
     """Everything that reaches outside the process, in one record."""
@@ -118,6 +129,7 @@ class Effects:
     that a stale kept-alive connection can never make an outcome unknown."""
     open_database: Callable[[Path], sqlite3.Connection]
     """Opens (or creates) a SQLite file; the ledger sets its own pragmas."""
+    locks: Locks = field(default_factory=lambda: SystemLocks())
 
 
 class SystemClock:
@@ -224,6 +236,22 @@ class SystemThreads:
     def close(self) -> None:  # noqa: D102
         while self._lanes:
             self._lanes.popitem()[1].shutdown(wait=True)
+
+
+class SystemLocks:
+    """`flock` on a file that is never deleted, and that children do not inherit."""
+
+    def acquire(self, path: Path, holder: str) -> Callable[[], None]:  # noqa: D102
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            text = os.read(descriptor, 4096).decode(errors="replace")
+            os.close(descriptor)
+            raise LockHeld(text) from None
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, holder.encode())
+        return lambda: os.close(descriptor)
 
 
 def open_database(path: Path) -> sqlite3.Connection:

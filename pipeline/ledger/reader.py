@@ -1,0 +1,131 @@
+"""The reading side of a ledger: short reads beside a process that may be writing."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipeline.jobs.state import IN_DOUBT, UNSUCCESSFUL, State
+from pipeline.ledger import rows
+from pipeline.ledger.database import open_reader, told_as_our_errors
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from pipeline.jobs.event import Event
+    from pipeline.jobs.job import Job
+
+LATEST = "WHERE revision = (SELECT max(revision) FROM item AS later WHERE later.id = item.id)"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Summary:
+    """How a batch stands."""
+
+    name: str
+    items: Mapping[State, int]
+    clips_done: int
+    committed_usd: float
+    in_doubt_usd: float
+    max_cost_usd: float | None
+    last_run: Mapping[str, Any]
+
+    def count(self, *states: State) -> int:
+        """Return how many items are in these states."""
+        return sum(self.items.get(state, 0) for state in states)
+
+    @property
+    def total(self) -> int:
+        """All items."""
+        return sum(self.items.values())
+
+    @property
+    def failed(self) -> int:
+        """Items that ended without a clip: rejected, failed, lost and abandoned."""
+        return self.count(*UNSUCCESSFUL)
+
+    @property
+    def in_doubt(self) -> int:
+        """Items whose outcome, and cost, is unknown."""
+        return self.count(*IN_DOUBT)
+
+
+class Reader:
+    """Reads of one ledger; use it in a `with reading(path, ...)`."""
+
+    def __init__(self, path: Path, database: sqlite3.Connection) -> None:
+        self.path = path
+        self._database = database
+
+    def meta(self, key: str) -> Any:
+        """Return a fact about the batch as a whole, or None."""
+        with told_as_our_errors(self.path):
+            row = self._database.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return json.loads(row[0]) if row else None
+
+    def summary(self) -> Summary:
+        """Count items, clips and money."""
+        with told_as_our_errors(self.path):
+            states = dict(self._database.execute("SELECT state, count(*) FROM item GROUP BY state"))
+            (clips,) = self._database.execute("SELECT count(*) FROM clip WHERE state = 'done'").fetchone()
+            (committed,) = self._database.execute("SELECT committed_micro_usd FROM money").fetchone()
+            marks = ",".join("?" * len(IN_DOUBT))
+            (in_doubt,) = self._database.execute(
+                f"SELECT coalesce(sum(committed_micro_usd), 0) FROM item WHERE state IN ({marks})",  # noqa: S608
+                [state.value for state in sorted(IN_DOUBT)],
+            ).fetchone()
+            run = self._database.execute(
+                "SELECT epoch, started_at, ended_at, outcome, about FROM run ORDER BY epoch DESC LIMIT 1"
+            ).fetchone()
+        return Summary(
+            name=self.meta("name") or "",
+            items={State(state): count for state, count in states.items()},
+            clips_done=clips,
+            committed_usd=committed / rows.MICRO,
+            in_doubt_usd=in_doubt / rows.MICRO,
+            max_cost_usd=self.meta("max_cost_usd"),
+            last_run=dict(zip(("epoch", "started_at", "ended_at", "outcome", "about"), run, strict=True))
+            if run
+            else {},
+        )
+
+    def jobs(self) -> Iterator[Job]:
+        """Yield the latest revision of every item, in the manifest's order."""
+        with told_as_our_errors(self.path):
+            yield from rows.read_jobs(self._database, f"{LATEST} ORDER BY position")
+
+    def revisions(self, item_id: str) -> list[Job]:
+        """Return every revision of one item, oldest first; empty where there is no such item."""
+        with told_as_our_errors(self.path):
+            return list(rows.read_jobs(self._database, "WHERE id = ? ORDER BY revision", (item_id,)))
+
+    def events(self, item_id: str | None = None) -> list[Event]:
+        """Return the whole history of one item, or of the batch."""
+        with told_as_our_errors(self.path):
+            query = "SELECT kind, item_id, revision, at, data FROM event "
+            if item_id is None:
+                return list(rows.read_events(self._database.execute(query + "ORDER BY seq")))
+            return list(rows.read_events(self._database.execute(query + "WHERE item_id = ? ORDER BY seq", (item_id,))))
+
+    def item_ids(self) -> list[str]:
+        """Return the ids of all items, in the manifest's order."""
+        with told_as_our_errors(self.path):
+            return [row[0] for row in self._database.execute(f"SELECT id FROM item {LATEST} ORDER BY position")]  # noqa: S608
+
+
+@contextmanager
+def reading(path: Path, open_database: Callable[[Path], sqlite3.Connection]) -> Iterator[Reader]:
+    """Open a ledger for reading and close it again.
+
+    Raises:
+        InputError: there is no ledger there, or it is not ours.
+    """
+    database = open_reader(path, open_database)
+    try:
+        yield Reader(path, database)
+    finally:
+        database.close()

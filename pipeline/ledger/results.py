@@ -1,0 +1,74 @@
+"""`results.jsonl`: one line an item, a view of the ledger that people and programs read."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from pipeline.durable import write_atomically
+from pipeline.jobs.job import CostIs
+from pipeline.jobs.state import ClipState, State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pipeline.effects import Files
+    from pipeline.jobs.job import Clip, Job
+    from pipeline.paths import BatchFolder
+
+CLIP_FACTS = ("duration_s", "width", "height", "fps", "has_audio")
+
+
+def result(job: Job) -> dict[str, Any]:
+    """Return the line of one item."""
+    return {
+        "id": job.item_id,
+        "state": job.state.value,
+        "provider": job.provider,
+        "model": job.request.model,
+        "prompt": job.request.prompt,
+        "parameters": _shown(dict(job.request.parameters)),
+        "metadata": dict(job.metadata),
+        "clips": [_clip(clip) for clip in job.clips if clip.state is ClipState.DONE],
+        "cost_usd": _cost_usd(job),
+        "cost_is": job.cost_is.value,
+        "provider_job_id": job.job_id or None,
+        "attempts": job.attempt,
+        "submitted_at": job.submitted_at.isoformat() if job.submitted_at else None,
+        "finished_at": job.finished_at.isoformat() if job.finished_at else None,
+        "error": {"kind": job.failure.kind, "message": job.failure.message} if job.failure else None,
+        "warnings": [*job.warnings, *(warning for clip in job.clips for warning in clip.warnings)],
+    }
+
+
+def write_results(jobs: Iterable[Job], folder: BatchFolder, files: Files) -> int:
+    """Rewrite `results.jsonl` atomically and return the number of lines.
+
+    Raises:
+        DiskRefused: the old file is left as it was.
+    """
+    lines = [json.dumps(result(job), ensure_ascii=False) for job in jobs]
+    write_atomically(files, folder.results, ("\n".join(lines) + "\n" if lines else "").encode())
+    return len(lines)
+
+
+def _clip(clip: Clip) -> dict[str, Any]:
+    facts = {name: clip.facts.get(name) for name in CLIP_FACTS}
+    return {"file": clip.file, "sha256": clip.sha256, "bytes": clip.size_bytes, **facts}
+
+
+def _cost_usd(job: Job) -> float | None:
+    if job.cost_is is CostIs.UNKNOWN and job.state is not State.PLANNED and not job.committed_usd:
+        return None
+    return round(job.committed_usd, 6)
+
+
+def _shown(value: Any) -> Any:
+    """Shorten data URLs, which can be megabytes and are not what a result is read for."""
+    if isinstance(value, str) and value.startswith("data:") and len(value) > 200:
+        return f"{value[:64]}… ({len(value)} characters)"
+    if isinstance(value, dict):
+        return {key: _shown(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_shown(inner) for inner in value]
+    return value

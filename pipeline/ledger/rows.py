@@ -1,0 +1,109 @@
+"""Jobs and events as rows of the ledger, and back."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from pipeline.jobs.codec import clip_from_json, clip_to_json, job_from_json, job_to_json
+from pipeline.jobs.event import Event
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from pipeline.jobs.job import Clip, Job
+
+MICRO = 1_000_000
+JOB_COLUMNS = "id, revision, request, record"
+INSERT_ITEM = """
+INSERT INTO item (id, revision, position, state, event, attempt, epoch, provider, model, job_id,
+                  committed_micro_usd, request, record)
+VALUES (:id, :revision, :position, :state, :event, :attempt, :epoch, :provider, :model, :job_id,
+        :committed_micro_usd, :request, :record)"""
+UPDATE_ITEM = """
+UPDATE item SET state = :state, event = :event, attempt = :attempt, epoch = :epoch, provider = :provider,
+                model = :model, job_id = :job_id, committed_micro_usd = :committed_micro_usd, record = :record,
+                request = coalesce(:request, request)
+WHERE id = :id AND revision = :revision AND state = :state_before AND attempt = :attempt_before AND epoch <= :epoch"""
+INSERT_CLIP = """
+INSERT INTO clip (item_id, revision, idx, state, event, part, file, sha256, size_bytes, facts, warnings)
+VALUES (:item_id, :revision, :idx, :state, :event, :part, :file, :sha256, :size_bytes, :facts, :warnings)"""
+UPDATE_CLIP = """
+UPDATE clip SET state = :state, event = :event, part = :part, file = :file, sha256 = :sha256,
+                size_bytes = :size_bytes, facts = :facts, warnings = :warnings
+WHERE item_id = :item_id AND revision = :revision AND idx = :idx AND state = :state_before"""
+
+
+def compact(value: Any) -> str:
+    """Return canonical, compact JSON text."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+
+
+def item_row(job: Job, event: Event, epoch: int, *, with_request: bool) -> dict[str, Any]:
+    """Return the values of the item's row. The request is left as it is in the table unless asked for."""
+    record = job_to_json(job)
+    request = record.pop("request")
+    del record["clips"]
+    return {
+        "id": job.item_id,
+        "revision": job.revision,
+        "state": job.state.value,
+        "event": event.kind.value,
+        "attempt": job.attempt,
+        "epoch": epoch,
+        "provider": job.provider,
+        "model": job.request.model,
+        "job_id": job.job_id or None,
+        "committed_micro_usd": round(job.committed_usd * MICRO),
+        "request": compact(request) if with_request else None,
+        "record": compact(record),
+    }
+
+
+def clip_row(job: Job, clip: Clip, event: Event) -> dict[str, Any]:
+    """Return the values of a clip's row."""
+    row = clip_to_json(clip)
+    return {
+        **row,
+        "item_id": job.item_id,
+        "revision": job.revision,
+        "idx": row.pop("index"),
+        "event": event.kind.value,
+        "facts": compact(row["facts"]),
+        "warnings": compact(row["warnings"]),
+    }
+
+
+def read_jobs(database: sqlite3.Connection, where: str, values: Sequence[Any] = ()) -> Iterator[Job]:
+    """Yield the jobs that a WHERE clause (of ours, never of the user's) selects, with their clips."""
+    query = f"SELECT {JOB_COLUMNS} FROM item {where}"  # noqa: S608 - the clause is a literal of the calling code
+    for item_id, revision, request, record in database.execute(query, values):
+        clips = [
+            clip_from_json(
+                {
+                    "index": idx,
+                    "state": state,
+                    "part": part,
+                    "file": file,
+                    "sha256": sha256,
+                    "size_bytes": size_bytes,
+                    "facts": json.loads(facts),
+                    "warnings": json.loads(warnings),
+                }
+            )
+            for idx, state, part, file, sha256, size_bytes, facts, warnings in database.execute(
+                "SELECT idx, state, part, file, sha256, size_bytes, facts, warnings FROM clip "
+                "WHERE item_id = ? AND revision = ? ORDER BY idx",
+                (item_id, revision),
+            )
+        ]
+        yield job_from_json({**json.loads(record), "request": json.loads(request)}, clips)
+
+
+def read_events(rows: Iterable[tuple[Any, ...]]) -> Iterator[Event]:
+    """Yield events from rows of (kind, item_id, revision, at, data)."""
+    for kind, item_id, revision, at, data in rows:
+        yield Event.from_json(
+            {"kind": kind, "item_id": item_id, "revision": revision, "at": at, "data": json.loads(data)}
+        )
