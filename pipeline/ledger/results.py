@@ -37,7 +37,6 @@ def result(job: Job) -> dict[str, Any]:
         "submitted_at": job.submitted_at.isoformat() if job.submitted_at else None,
         "finished_at": job.finished_at.isoformat() if job.finished_at else None,
         "error": {"kind": job.failure.kind, "message": job.failure.message} if job.failure else None,
-        "warnings": [*job.warnings, *(warning for clip in job.clips for warning in clip.warnings)],
     }
 
 

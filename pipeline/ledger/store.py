@@ -11,7 +11,7 @@ import asyncio
 import json
 import sqlite3
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.errors import LedgerError, Paused, StaleWrite
 from pipeline.jobs.record import apply
@@ -37,6 +37,18 @@ class OverBudget(Paused):
 
 class DuplicateJob(LedgerError):
     """The vendor gave an id that another item already holds."""
+
+
+class JobHead(NamedTuple):
+    """The least of a job."""
+
+    item_id: str
+    revision: int
+    state: State
+    provider: str
+    model: str
+    fingerprint: str
+    committed_micro_usd: int
 
 
 @dataclass(kw_only=True, slots=True)
@@ -311,16 +323,16 @@ class Ledger:
 
         return await self._effects.threads.run_alone(LANE, read)
 
-    async def heads(self) -> list[tuple[str, int, State, str]]:
-        """Return (id, revision, state, fingerprint) of every job, in the manifest's order, without the rest."""
+    async def heads(self) -> list[JobHead]:
+        """Return the least of every job, in the manifest's order, for a start that does not read all the rest."""
 
-        def read() -> list[tuple[str, int, State, str]]:
+        def read() -> list[JobHead]:
             with told_as_our_errors(self.path):
                 query = (
-                    "SELECT id, revision, state, json_extract(record, '$.fingerprint') FROM item "
-                    "ORDER BY position, revision"
+                    "SELECT id, revision, state, provider, model, json_extract(record, '$.fingerprint'), "
+                    "committed_micro_usd FROM item ORDER BY position, revision"
                 )
-                return [(a, b, State(c), d) for a, b, c, d in self._database.execute(query)]
+                return [JobHead(a, b, State(c), *rest) for a, b, c, *rest in self._database.execute(query)]
 
         return await self._effects.threads.run_alone(LANE, read)
 

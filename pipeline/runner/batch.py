@@ -1,0 +1,186 @@
+"""A run from its first to its last moment: recover, one lane a provider in one task group, the end.
+
+Every way out leads through the same place: calls that can bill are awaited and their answers written down (or, at the
+second request to stop, written down as unknown), and only then is the ledger closed by the caller.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pipeline.durable import make_folder
+from pipeline.errors import Paused
+from pipeline.jobs.state import IN_DOUBT, UNSUCCESSFUL, State
+from pipeline.ledger.reader import reading
+from pipeline.ledger.results import write_results
+from pipeline.runner.collect import fetch_outputs
+from pipeline.runner.lane import Lane, RunContext, Seat
+from pipeline.runner.looks import look_at_jobs
+from pipeline.runner.planned import Head
+from pipeline.runner.recover import recover
+from pipeline.runner.submit import submit_planned
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from pipeline.jobs.job import Job
+    from pipeline.runner.stop import Stop
+
+RESULTS_EVERY_S = 30.0
+RESULTS_SHARE = 50
+"""Between two rewrites of results.jsonl lie at least 30 s, and 50 times what the last one took."""
+GRACE_S = 20.0
+"""How long a run that was told to terminate waits for the answers of calls that bill."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """How a run ended."""
+
+    paused_because: tuple[str, ...] = ()
+    """Why it could not go on, in sentences; empty where everything came to its end."""
+    signal: int = 0
+    """The signal that stopped it, or 0."""
+
+
+@dataclass(kw_only=True)
+class BatchRun:
+    """One run. The mutable state is in its lanes."""
+
+    run: RunContext
+    seats: Mapping[str, Seat]
+    """By provider; every provider that has something to do has one."""
+    chosen: frozenset[str] | None
+    """The ids that may be submitted; None for all. What is already at a vendor is finished in any case."""
+    stop: Stop
+    lanes: dict[str, Lane] = field(default_factory=dict)
+
+    async def go(self) -> Outcome:
+        """Take the batch as far as it can go.
+
+        Raises:
+            ClipmillError: what could not be helped, after all answers under way were written down.
+        """
+        make_folder(self.run.effects.files, self.run.folder.clips)
+        await recover(self.run, {name: seat.capabilities for name, seat in self.seats.items()})
+        await self._fill_lanes()
+        problem = await self._until_done_or_stopped()
+        problem = await self._finish_billing() or problem
+        await self.rewrite_results()
+        if problem is not None and not isinstance(problem, Paused):
+            raise problem
+        reasons = [str(problem)] if problem else []
+        reasons += [reason for lane in self.lanes.values() for reason in (lane.closed, lane.unfinished) if reason]
+        return Outcome(paused_because=tuple(dict.fromkeys(reasons)), signal=self.stop.signal)
+
+    async def _fill_lanes(self) -> None:
+        for name, seat in self.seats.items():
+            self.lanes[name] = Lane(seat=seat, run=self.run)
+        progress = self.run.progress
+        progress.spent_usd = await self.run.ledger.committed_usd()
+        for head in await self.run.ledger.heads():
+            chosen = self.chosen is None or head.item_id in self.chosen
+            progress.items += chosen
+            progress.done += head.state is State.DONE
+            progress.failed += head.state in UNSUCCESSFUL
+            progress.in_doubt += head.state in IN_DOUBT
+            if head.state is State.PLANNED and chosen:
+                self.lanes[head.provider].planned.add(Head(head.item_id, head.revision, head.model))
+
+    async def _until_done_or_stopped(self) -> BaseException | None:
+        """Run the lanes; return what ended them early, if anything did."""
+        loop = asyncio.get_running_loop()
+        work = loop.create_task(self._run_lanes())
+        told = loop.create_task(self.stop.finish.wait())
+        results = loop.create_task(self._rewrite_results_now_and_then())
+        try:
+            await asyncio.wait({work, told, results}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (told, results, work):
+                task.cancel()
+        return _worst(await _outcomes({work, results}))
+
+    async def _run_lanes(self) -> None:
+        attached = await self.run.ledger.jobs([State.SUBMITTED, State.CLAIMED])
+        async with asyncio.TaskGroup() as group:
+            for lane in self.lanes.values():
+                group.create_task(_run_lane(lane, [job for job in attached if job.provider == lane.name]))
+
+    async def _rewrite_results_now_and_then(self) -> None:
+        clock = self.run.effects.clock
+        pause_s = RESULTS_EVERY_S
+        while True:
+            await clock.sleep(pause_s)
+            began = clock.monotonic()
+            await self.rewrite_results()
+            pause_s = max(RESULTS_EVERY_S, RESULTS_SHARE * (clock.monotonic() - began))
+
+    async def rewrite_results(self) -> None:
+        """Make `results.jsonl` say what the ledger says."""
+
+        def rewrite() -> None:
+            with reading(self.run.ledger.path, self.run.effects.open_database) as reader:
+                write_results(reader.jobs(), self.run.folder, self.run.effects.files)
+
+        await self.run.effects.threads.run(rewrite)
+
+    async def _finish_billing(self) -> BaseException | None:
+        """Wait for the answers of calls that can bill; at the second request to stop, write them down as unknown.
+
+        Returns:
+            What went wrong with writing them down, if anything did.
+        """
+        tasks = {task for lane in self.lanes.values() for task in lane.billing}
+        if not tasks:
+            return None
+        loop = asyncio.get_running_loop()
+        leave = loop.create_task(self.stop.leave.wait())
+        answers = loop.create_task(asyncio.wait(tasks))
+        grace_s = GRACE_S if self.stop.signal == signal.SIGTERM else None
+        await asyncio.wait({leave, answers}, timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
+        for task in (leave, *tasks):
+            task.cancel()
+        await answers
+        return _worst(await _outcomes(tasks))
+
+
+async def _outcomes(tasks: set[asyncio.Task[None]]) -> list[BaseException]:
+    """Wait for tasks and return what they raised, cancellation apart."""
+    await asyncio.wait(tasks)
+    raised = [task.exception() for task in tasks if not task.cancelled()]
+    return [error for error in raised if error is not None]
+
+
+def _worst(errors: Iterable[BaseException]) -> BaseException | None:
+    """Return the one error that tells most: a bug of ours before a pause."""
+    flat = [leaf for error in errors for leaf in _leaves(error)]
+    return min(flat, key=lambda error: isinstance(error, Paused), default=None)
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
+    return [error]
+
+
+async def _run_lane(lane: Lane, attached: Iterable[Job]) -> None:
+    async with asyncio.TaskGroup() as group:
+        for job in attached:
+            _attach(lane, job, group)
+        group.create_task(submit_planned(lane, group))
+        group.create_task(look_at_jobs(lane, group))
+
+
+def _attach(lane: Lane, job: Job, group: asyncio.TaskGroup) -> None:
+    """Go on with a job that an earlier run submitted."""
+    if job.base_url != lane.seat.base_url:
+        variable = lane.seat.capabilities.base_url_variable
+        lane.unfinished = f"{job.item_id} was submitted to {job.base_url}; set {variable} to it to go on with it."
+        lane.run.progress.note(lane.unfinished)
+        return
+    live = lane.follow(job, look=job.state is State.SUBMITTED)
+    if job.state is State.CLAIMED:
+        group.create_task(fetch_outputs(lane, live, job.outputs))

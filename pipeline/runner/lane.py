@@ -1,0 +1,213 @@
+"""One provider's share of a run: what its submit, look and collect tasks have in common.
+
+A lane closes when no more may be submitted (funds, budget, refusals) and still brings home what is paid for; it halts
+when nothing at all can be asked (the key is refused, the network is gone) and leaves every job as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pipeline.jobs.codec import failure_to_json
+from pipeline.jobs.event import Event
+from pipeline.jobs.job import Failure
+from pipeline.jobs.state import IN_DOUBT, UNSUCCESSFUL, State
+from pipeline.runner.limits import Endpoint, EvenPace, FailureBudget, SlidingLog, Unpaced
+from pipeline.runner.planned import Planned
+from pipeline.runner.schedule import Live, Schedule
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from pathlib import Path
+
+    from pipeline.effects import Effects
+    from pipeline.jobs.job import CostIs, Job
+    from pipeline.jobs.state import EventKind
+    from pipeline.ledger.store import Ledger
+    from pipeline.paths import BatchFolder
+    from pipeline.providers.answers import Billing
+    from pipeline.providers.base import Capabilities, GenerationRequest, Provider
+    from pipeline.runner.money import Prices
+    from pipeline.runner.progress import Binding, Progress
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LaneLimits:
+    """What bounds one provider in this run: the vendor's documented values where the user said nothing."""
+
+    in_flight: int
+    submits_per_minute: float | None
+    looks_per_minute: float | None
+    failures_per_30_s: int | None
+    look_spacing_s: float
+    concurrent_billing: int
+    concurrent_downloads: int
+    speed: float = 1.0
+    """How much faster than real a rehearsal runs: waits are divided by it. 1 for real providers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seat:
+    """A provider, ready to be called with one key."""
+
+    provider: Provider
+    capabilities: Capabilities
+    base_url: str
+    account: str
+    """Fingerprint of the key."""
+    limits: LaneLimits
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunContext:
+    """What all lanes of a run share."""
+
+    ledger: Ledger
+    folder: BatchFolder
+    inputs: Path
+    """The folder that local input files are relative to."""
+    effects: Effects
+    prices: Prices
+    progress: Progress
+    max_clip_bytes: int = 2 << 30
+
+
+@dataclass(eq=False)
+class Lane:
+    """The mutable state is below; it changes only on the event loop's thread, between awaits."""
+
+    seat: Seat
+    run: RunContext
+    planned: Planned = field(default_factory=Planned)
+    """What is still to be submitted."""
+    live: dict[tuple[str, int], Live] = field(default_factory=dict)
+    """What the vendor has."""
+    submitting: int = 0
+    """Submits under way, their intents and answers included."""
+    billing: set[asyncio.Task[None]] = field(default_factory=set)
+    """Calls that can cost money. They are not cancelled with the lane: their answers are written down."""
+    closed: str = ""
+    """Why no more is submitted."""
+    unfinished: str = ""
+    """Why some items are left as they are though the lane goes on."""
+    halted: str = ""
+    """Why nothing more is asked at all."""
+    looking: int = 0
+    """Looks under way."""
+    refusals: dict[str, int] = field(default_factory=dict)
+    """Refusals in a row that concern a whole model."""
+    not_sent: int = 0
+    """Calls in a row that could not be sent."""
+    undelivered: int = 0
+    """Jobs that were paid for and brought no clip."""
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        """Set up the limits."""
+        limits = self.seat.limits
+        self.submits = Endpoint(SlidingLog(limits.submits_per_minute) if limits.submits_per_minute else Unpaced())
+        self.looks = Endpoint(EvenPace(limits.looks_per_minute) if limits.looks_per_minute else Unpaced())
+        self.claims = Endpoint(Unpaced())
+        self.failures = FailureBudget(limits.failures_per_30_s)
+        self.schedule = Schedule(limits.look_spacing_s / limits.speed)
+        self.billing_slots = asyncio.Semaphore(limits.concurrent_billing)
+        self.download_slots = asyncio.Semaphore(limits.concurrent_downloads)
+
+    @property
+    def name(self) -> str:
+        """The provider's name."""
+        return self.seat.capabilities.name
+
+    def now(self) -> float:
+        """Return monotonic seconds."""
+        return self.run.effects.clock.monotonic()
+
+    def scaled(self, seconds: float) -> float:
+        """Return a wait as long as it is at this run's speed."""
+        return seconds / self.seat.limits.speed
+
+    def changed(self) -> None:
+        """Wake whoever waits for something to change."""
+        self._changed.set()
+
+    async def wait(self, seconds: float, binding: Binding | None = None) -> None:
+        """Wait until something changed, or for `seconds` (infinite for never)."""
+        if binding is not None:
+            self.run.progress.binding[self.name] = binding
+        self._changed.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None if seconds == float("inf") else max(seconds, 0.001)):
+                await self._changed.wait()
+
+    def close(self, reason: str) -> None:
+        """Submit no more; the first reason stays."""
+        self.closed = self.closed or reason
+        self.run.progress.note(reason)
+        self.changed()
+
+    def halt(self, reason: str) -> None:
+        """Ask nothing more; the first reason stays."""
+        self.halted = self.halted or reason
+        self.close(reason)
+
+    def may_submit(self) -> bool:
+        """Tell whether there is, or may again be, something to submit."""
+        return not self.closed and (len(self.planned) > 0 or self.submitting > 0)
+
+    async def record(self, job: Job | None, kind: EventKind, /, **data: Any) -> Job:
+        """Write an event of a job down and return the job as it now is, once that is durable."""
+        assert job is not None
+        event = Event(kind=kind, item_id=job.item_id, revision=job.revision, at=self.run.effects.clock.now(), data=data)
+        after = await self.run.ledger.record(job, event)
+        self._count(job, after)
+        return after
+
+    def _count(self, before: Job, after: Job) -> None:
+        progress = self.run.progress
+        progress.spent_usd += after.committed_usd - before.committed_usd
+        if after.state is before.state:
+            return
+        progress.done += (after.state is State.DONE) - (before.state is State.DONE)
+        progress.failed += (after.state in UNSUCCESSFUL) - (before.state in UNSUCCESSFUL)
+        progress.in_doubt += (after.state in IN_DOUBT) - (before.state in IN_DOUBT)
+
+    def follow(self, job: Job, *, look: bool = True) -> Live:
+        """Begin to follow a job that the vendor has: to look at it, unless it only needs fetching."""
+        live = Live(job=job, since=self.now())
+        self.live[job.item_id, job.revision] = live
+        self.run.progress.at_provider += 1
+        if look:
+            self.schedule.add(live, self.now())
+        self.changed()
+        return live
+
+    def finish(self, live: Live) -> None:
+        """Stop following a job: it ended, is held, or its clips are home."""
+        if self.live.pop((live.job.item_id, live.job.revision), None) is not None:
+            self.run.progress.at_provider -= 1
+        self.changed()
+
+    def left_behind(self, live: Live, why: str) -> None:
+        """Stop following a job that is not at its end: it stays as it is for the next run."""
+        self.unfinished = self.unfinished or why
+        self.run.progress.note(why)
+        self.finish(live)
+
+    async def bill(self, call: Coroutine[Any, Any, None]) -> None:
+        """Run a call that can cost money such that cancelling the lane does not cut it off from its answer."""
+        task = asyncio.get_running_loop().create_task(call)
+        self.billing.add(task)
+        task.add_done_callback(self.billing.discard)
+        await asyncio.shield(task)
+
+    def price(self, request: GenerationRequest) -> tuple[float | None, CostIs]:
+        """Return what one submit of the request costs, and how that is known."""
+        return self.run.prices.of(self.name, self.seat.provider, request)
+
+
+def failure(kind: str, message: str, billing: Billing, **evidence: Any) -> dict[str, Any]:
+    """Return a failure as an event carries it."""
+    return failure_to_json(Failure(kind=kind, message=message, billing=billing, evidence=evidence))

@@ -1,0 +1,154 @@
+"""How fast a vendor may be called: pacing, pauses, and the budget of failures, one set an endpoint and key.
+
+All times are monotonic seconds, passed in. `wait_s(now)` says how long to wait before the next call; `take(now)` says
+that it is made now. Nothing here waits.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Protocol
+
+WINDOW_S = 60.5
+"""A minute and a little, so that a limit counted at the vendor's clock is kept too."""
+EVEN_SHARE = 0.99
+"""Evenly paced calls at 99 % of a limit meet no refusal under fixed or sliding windows; at 100 % they do."""
+CUT = 0.7
+REGROW = 0.0005
+FAILURE_WINDOW_S = 30.0
+LOCKED_OUT_S = 30.0
+UNTOLD_WAIT_S = 30.0
+"""How long a refusal that names no time stops an endpoint."""
+
+
+class Pace(Protocol):
+    """When the next call may leave."""
+
+    def wait_s(self, now: float) -> float:
+        """Return the seconds until a call may leave; 0 for at once."""
+
+    def take(self, now: float) -> None:
+        """Count a call that leaves now."""
+
+    def scale(self, factor: float) -> None:
+        """Set the rate to `factor` times the limit it was made with."""
+
+
+@dataclass
+class Unpaced:
+    """No limit is known."""
+
+    def wait_s(self, now: float) -> float:  # noqa: ARG002, D102
+        return 0.0
+
+    def take(self, now: float) -> None:  # noqa: D102
+        pass
+
+    def scale(self, factor: float) -> None:  # noqa: D102
+        pass
+
+
+@dataclass
+class SlidingLog:
+    """At most `per_minute` calls in any 60.5 s: exact, and a small batch leaves at once. For submits."""
+
+    per_minute: float
+    _sent: deque[float] = field(default_factory=deque)
+    _factor: float = 1.0
+
+    def wait_s(self, now: float) -> float:  # noqa: D102
+        allowed = max(1, int(self.per_minute * self._factor))
+        while self._sent and self._sent[0] <= now - WINDOW_S:
+            self._sent.popleft()
+        if len(self._sent) < allowed:
+            return 0.0
+        return self._sent[len(self._sent) - allowed] + WINDOW_S - now
+
+    def take(self, now: float) -> None:  # noqa: D102
+        self._sent.append(now)
+
+    def scale(self, factor: float) -> None:  # noqa: D102
+        self._factor = factor
+
+
+@dataclass
+class EvenPace:
+    """Calls evenly spread at 99 % of `per_minute`, with no bunching beyond one call. For looks."""
+
+    per_minute: float
+    _next_at: float = float("-inf")
+    _factor: float = 1.0
+
+    @property
+    def _gap_s(self) -> float:
+        return 60.0 / (self.per_minute * self._factor * EVEN_SHARE)
+
+    def wait_s(self, now: float) -> float:  # noqa: D102
+        return max(0.0, self._next_at - now)
+
+    def take(self, now: float) -> None:  # noqa: D102
+        self._next_at = max(self._next_at, now - self._gap_s) + self._gap_s
+
+    def scale(self, factor: float) -> None:  # noqa: D102
+        self._factor = factor
+
+
+@dataclass
+class FailureBudget:
+    """At most `most` answers of 4xx (429 apart) in any 30 s; beyond it the vendor would lock the key out."""
+
+    most: int | None
+    _seen: deque[float] = field(default_factory=deque)
+
+    def note(self, now: float) -> None:
+        """Count a failed answer."""
+        self._seen.append(now)
+
+    def wait_s(self, now: float, under_way: int) -> float:
+        """Return the wait before one more call, were all that are under way to fail too."""
+        if self.most is None:
+            return 0.0
+        while self._seen and self._seen[0] <= now - FAILURE_WINDOW_S:
+            self._seen.popleft()
+        spare = self.most - len(self._seen) - under_way
+        if spare > 0 or not self._seen:
+            return 0.0
+        place = min(len(self._seen) - 1, -spare)
+        return self._seen[place] + FAILURE_WINDOW_S - now
+
+
+@dataclass
+class Endpoint:
+    """One endpoint with one key: its pace, and the pauses that the vendor asks for.
+
+    A throttled answer stops the whole endpoint, cuts its rate to 0.7 once a pause, and every success regrows it a bit.
+    """
+
+    pace: Pace
+    paused_until: float = float("-inf")
+    factor: float = 1.0
+    throttled: int = 0
+    """How many answers said "too fast"."""
+
+    def wait_s(self, now: float) -> float:
+        """Return the wait before the next call."""
+        return max(self.paused_until - now, self.pace.wait_s(now), 0.0)
+
+    def take(self, now: float) -> None:
+        """Count a call that leaves now."""
+        self.pace.take(now)
+
+    def pause(self, now: float, wait_s: float | None) -> None:
+        """Stop the endpoint for as long as the vendor asked."""
+        self.throttled += 1
+        if now >= self.paused_until:
+            self.factor = max(0.02, self.factor * CUT)
+            self.pace.scale(self.factor)
+        self.paused_until = max(self.paused_until, now + (UNTOLD_WAIT_S if wait_s is None else wait_s))
+
+    def succeeded(self) -> None:
+        """Regrow the rate after an answer that was no refusal."""
+        if self.factor < 1.0:
+            self.factor = min(1.0, self.factor + REGROW)
+            self.pace.scale(self.factor)

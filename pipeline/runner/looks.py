@@ -1,0 +1,153 @@
+"""Lane 2: every job that the vendor has is looked at, under one budget, until the vendor says how it ended.
+
+A timeout is no verdict, an unknown word means that the job still runs, and a job that the vendor does not know is
+never submitted again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipeline.jobs.state import EventKind
+from pipeline.providers.answers import (
+    Billing,
+    Failed,
+    Gone,
+    NotSent,
+    Ready,
+    Refused,
+    Running,
+    Scope,
+    Streaming,
+    Throttled,
+    Transient,
+)
+from pipeline.providers.base import BilledAt
+from pipeline.runner.collect import claim_and_fetch, fetch_outputs, keep_stream
+from pipeline.runner.lane import failure
+from pipeline.runner.progress import Binding
+from pipeline.runner.retry import backoff_s
+
+if TYPE_CHECKING:
+    from asyncio import TaskGroup
+
+    from pipeline.providers.answers import LookAnswer
+    from pipeline.runner.lane import Lane
+    from pipeline.runner.schedule import Live
+
+LOOKS_AT_ONCE = 32
+YOUNG_S = 120.0
+"""A vendor may not know a job in its first two minutes: its reads lag behind its writes."""
+GONE_TIMES, GONE_OVER_S = 3, 600.0
+BROKEN_TIMES, BROKEN_OVER_S = 10, 1800.0
+UNREACHED_MOST = 12
+"""Looks in a row that could not even be sent, before the run gives up for now."""
+
+
+async def look_at_jobs(lane: Lane, group: TaskGroup) -> None:
+    """Look until nothing is left that could be looked at."""
+    while not lane.halted and (lane.live or lane.may_submit()):
+        now = lane.now()
+        if lane.looking >= LOOKS_AT_ONCE:
+            await lane.wait(float("inf"), Binding.DOWNLOADS)
+            continue
+        wait_s = max(lane.looks.wait_s(now), lane.failures.wait_s(now, lane.submitting + lane.looking))
+        if wait_s > 0:
+            paused = lane.looks.paused_until > now
+            await lane.wait(wait_s, Binding.THROTTLED if paused else Binding.LOOK_RATE)
+            continue
+        live, due_in_s = lane.schedule.choose(now)
+        if live is None:
+            await lane.wait(due_in_s, None if lane.planned else Binding.VENDOR)
+            continue
+        lane.looking += 1
+        lane.looks.take(now)
+        group.create_task(_look(lane, live, group))
+
+
+async def _look(lane: Lane, live: Live, group: TaskGroup) -> None:
+    receipt = live.job.receipt
+    assert receipt is not None
+    try:
+        answer = await lane.seat.provider.look(receipt)
+    finally:
+        lane.looking -= 1
+        lane.changed()
+    live.looks += 1
+    lane.run.progress.looks += 1
+    await _settle(lane, live, answer, group)
+
+
+async def _settle(lane: Lane, live: Live, answer: LookAnswer, group: TaskGroup) -> None:
+    """Decide what a look's answer means."""
+    now = lane.now()
+    lane.not_sent = lane.not_sent + 1 if isinstance(answer, NotSent) else 0
+    if not isinstance(answer, Throttled | NotSent | Transient):
+        lane.looks.succeeded()
+        live.failures = 0
+    match answer:
+        case Running():
+            live.gone_at.clear()
+            lane.schedule.unfinished(live, now)
+        case Ready() if lane.seat.capabilities.has_claim_step:
+            group.create_task(claim_and_fetch(lane, live))
+        case Ready(outputs=outputs):
+            group.create_task(fetch_outputs(lane, live, outputs))
+        case Streaming(source=source):
+            await keep_stream(lane, live, source)
+        case Failed():
+            told = failure(answer.kind, answer.message, answer.billing)
+            live.job = await lane.record(live.job, EventKind.JOB_FAILED, failure=told)
+            lane.failures.note(now)
+            lane.finish(live)
+        case Gone():
+            await _gone(lane, live, answer)
+        case Refused(scope=Scope.ACCOUNT):
+            lane.failures.note(now)
+            lane.halt(f"{lane.name} refuses the key ({answer.kind}): {answer.message}")
+        case Throttled(wait_s=wait_s):
+            lane.looks.pause(now, wait_s)
+            if answer.locked_out:
+                lane.submits.pause(now, wait_s)
+            lane.run.progress.throttled += 1
+            lane.schedule.add(live, now)
+        case Refused() | NotSent() | Transient():
+            await _failed_look(lane, live, answer)
+
+
+async def _gone(lane: Lane, live: Live, answer: Gone) -> None:
+    """A vendor that does not know a job is believed when it has said so three times over ten minutes."""
+    now = lane.now()
+    lane.failures.note(now)
+    submitted_at = live.job.submitted_at
+    age_s = (lane.run.effects.clock.now() - submitted_at).total_seconds() if submitted_at else float("inf")
+    if age_s >= lane.scaled(YOUNG_S):
+        live.gone_at.append(now)
+    if len(live.gone_at) >= GONE_TIMES and now - live.gone_at[0] >= lane.scaled(GONE_OVER_S):
+        if live.job.account != lane.seat.account:
+            lane.left_behind(live, f"{live.job.item_id} was submitted with another key; resume with that one.")
+            return
+        billed = lane.seat.capabilities.billed_at is BilledAt.SUBMIT
+        told = failure("gone", answer.message, Billing.BILLED if billed else Billing.UNBILLED)
+        live.job = await lane.record(live.job, EventKind.JOB_LOST, failure=told)
+        lane.finish(live)
+        return
+    lane.schedule.add(live, now + lane.scaled(GONE_OVER_S / (GONE_TIMES - 1) if live.gone_at else 10.0))
+
+
+async def _failed_look(lane: Lane, live: Live, answer: Refused | NotSent | Transient) -> None:
+    now = lane.now()
+    live.failures += 1
+    if isinstance(answer, Refused):
+        lane.failures.note(now)
+    if lane.not_sent >= UNREACHED_MOST:
+        lane.halt(f"{lane.name} cannot be reached: {answer.message}. Check the network, then resume.")
+        return
+    if isinstance(answer, Transient) and answer.status == 500:
+        live.broken_at.append(now)
+        if len(live.broken_at) >= BROKEN_TIMES and now - live.broken_at[0] >= lane.scaled(BROKEN_OVER_S):
+            told = failure("server_error", answer.message, Billing.UNKNOWN)
+            live.job = await lane.record(live.job, EventKind.JOB_FAILED, failure=told)
+            lane.finish(live)
+            return
+    lane.schedule.add(live, now + lane.scaled(backoff_s(live.failures, lane.run.effects.random, base_s=2.0)))

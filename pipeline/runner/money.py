@@ -1,0 +1,87 @@
+"""What a clip costs, as far as anybody knows before it is bought: the user's price list first, then quotes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pipeline.jobs.job import CostIs
+from pipeline.planning.cost import cost_of
+from pipeline.providers.answers import NotSent, Quoted, Refused, Throttled, Transient
+from pipeline.runner.retry import backoff_s
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pipeline.effects import Effects
+    from pipeline.manifest.model import Price
+    from pipeline.providers.answers import QuoteAnswer
+    from pipeline.providers.base import GenerationRequest, Provider
+
+QUOTE_TRIES = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prices:
+    """Known prices."""
+
+    listed: Mapping[str, Price] = field(default_factory=dict)
+    """The manifest's `prices`, by "provider/model"."""
+    quotes: Mapping[str, float] = field(default_factory=dict)
+    """Dollars for one submit, by `planning.cost.quote_key`."""
+
+    def of(self, name: str, provider: Provider, request: GenerationRequest) -> tuple[float | None, CostIs]:
+        """Return the price of one submit of a request in dollars, and how it is known; None for unknown."""
+        cost = cost_of(name, request, seconds=provider.billed_seconds(request), prices=self.listed, quotes=self.quotes)
+        return cost.price_usd, CostIs(cost.price_is.value)
+
+    def of_usage(self, name: str, model: str, usage: Mapping[str, Any], clips: int) -> float | None:
+        """Return what a claimed job cost by the seconds that the vendor says it billed; None where that is unknown."""
+        listed = self.listed.get(f"{name}/{model}")
+        seconds = usage.get("video_seconds")
+        if listed is None or not isinstance(seconds, (int, float)) or not 0 <= seconds < float("inf"):
+            return None
+        if listed.usd_per_clip is not None:
+            return listed.usd_per_clip * clips
+        return None if listed.usd_per_second is None else round(listed.usd_per_second * seconds * max(clips, 1), 6)
+
+
+async def ask_quotes(
+    requests: Mapping[str, tuple[str, GenerationRequest]], providers: Mapping[str, Provider], effects: Effects
+) -> tuple[dict[str, float], list[str]]:
+    """Ask for the price of each kind of request.
+
+    Args:
+        requests: one (provider's name, request) for every `quote_key`.
+        providers: those that can quote, by name; others are passed over.
+        effects: for waiting where a vendor asks for it.
+
+    Returns:
+        Dollars by quote key, and a sentence for each that stays unknown.
+    """
+    quotes: dict[str, float] = {}
+    unknown: list[str] = []
+    for key, (name, request) in requests.items():
+        if name not in providers:
+            continue
+        answer = await _ask(providers[name], request, effects)
+        if isinstance(answer, Quoted) and answer.price_usd > 0:
+            quotes[key] = answer.price_usd
+        elif isinstance(answer, Quoted):
+            unknown.append(f"{name} quotes ${answer.price_usd} for {request.model}, which cannot be the price.")
+        else:
+            unknown.append(f"{name} gave no quote for {request.model}: {answer.message}")
+    return quotes, unknown
+
+
+async def _ask(provider: Provider, request: GenerationRequest, effects: Effects) -> QuoteAnswer:
+    for tries in range(1, QUOTE_TRIES):
+        answer = await provider.quote(request)
+        match answer:
+            case Quoted() | Refused():
+                return answer
+            case Throttled(wait_s=wait_s) if wait_s is not None:
+                await effects.clock.sleep(wait_s)
+            case Throttled() | NotSent() | Transient():
+                await effects.clock.sleep(backoff_s(tries, effects.random))
+    return await provider.quote(request)

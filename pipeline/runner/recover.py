@@ -1,0 +1,81 @@
+"""What a run does first: settle what the run before it left in the middle. Running it twice changes nothing more.
+
+submitting   in doubt where a submit bills; where it does not, the attempt is an orphan and the item planned again
+claiming     in doubt
+stored       published, adopted if its final name is already there, or fetched again if its bytes are gone
+part files   of earlier runs, untrusted: removed
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pipeline.clips.publish import Settled, settle_stored, sweep_parts
+from pipeline.jobs.event import Event
+from pipeline.jobs.state import ClipState, EventKind, State
+from pipeline.providers.answers import Billing
+from pipeline.providers.base import BilledAt
+from pipeline.runner.collect import publish_under_free_name
+from pipeline.runner.lane import failure
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pipeline.jobs.job import Clip, Job
+    from pipeline.providers.base import Capabilities
+    from pipeline.runner.lane import RunContext
+
+INTERRUPTED = "The run ended before the answer was written down."
+
+
+async def recover(run: RunContext, capabilities: Mapping[str, Capabilities]) -> None:
+    """Bring every job into a state from which the lanes can go on.
+
+    Args:
+        run: the run that begins; nothing of it is under way yet.
+        capabilities: of every provider that the ledger names.
+    """
+    for job in await run.ledger.jobs([State.SUBMITTING]):
+        await _submit_cut_short(run, job, capabilities[job.provider])
+    for job in await run.ledger.jobs([State.CLAIMING]):
+        told = failure("interrupted", INTERRUPTED, Billing.UNKNOWN)
+        await _record(run, job, EventKind.CLAIM_LOST, failure=told)
+    for job in await run.ledger.jobs([State.SUBMITTED, State.CLAIMED]):
+        for clip in job.clips:
+            if clip.state is ClipState.STORED:
+                job = await _settle(run, job, clip)
+    await run.effects.threads.run(_sweep, run)
+
+
+async def _submit_cut_short(run: RunContext, job: Job, capabilities: Capabilities) -> None:
+    if capabilities.billed_at is BilledAt.SUBMIT:
+        told = failure("interrupted", INTERRUPTED, Billing.UNKNOWN)
+        await _record(run, job, EventKind.SUBMIT_LOST, failure=told)
+        run.progress.note(f"{job.item_id} is in doubt: {INTERRUPTED} It is held, and counted as spent.")
+    else:
+        await _record(run, job, EventKind.SUBMIT_ORPHANED, why=INTERRUPTED, evidence={})
+
+
+async def _settle(run: RunContext, job: Job, clip: Clip) -> Job:
+    settled = await run.effects.threads.run(
+        settle_stored,
+        run.effects.files,
+        run.folder.root / clip.part,
+        run.folder.root / clip.file,
+        clip.sha256,
+        clip.size_bytes,
+    )
+    if settled is Settled.MISSING:
+        return await _record(run, job, EventKind.CLIP_DISCARDED, index=clip.index)
+    file = clip.file if settled is not Settled.TAKEN else await publish_under_free_name(run, job, clip)
+    run.progress.downloaded += 1
+    return await _record(run, job, EventKind.CLIP_PUBLISHED, index=clip.index, file=file)
+
+
+def _sweep(run: RunContext) -> None:
+    sweep_parts(run.effects.files, run.folder.clips, run.ledger.epoch, keep=())
+
+
+async def _record(run: RunContext, job: Job, kind: EventKind, /, **data: Any) -> Job:
+    event = Event(kind=kind, item_id=job.item_id, revision=job.revision, at=run.effects.clock.now(), data=data)
+    return await run.ledger.record(job, event)

@@ -1,0 +1,32 @@
+"""Pay only for what can be stored: no call that can bill is made without room for the clips that it would bring."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipeline.durable import told_as_disk_refused
+from pipeline.errors import DiskRefused
+
+if TYPE_CHECKING:
+    from pipeline.runner.lane import Lane
+
+SPARE_BYTES = 64 << 20
+CLIP_BYTES = 8 << 20
+"""What a clip is taken to need: 8 s of 1080p are 2 to 8 MB."""
+
+
+async def refuse_without_space(lane: Lane) -> None:
+    """Check that there is room for everything in flight, one clip more, and the ledger.
+
+    Raises:
+        DiskRefused: there is not.
+    """
+    run = lane.run
+    with told_as_disk_refused(f"ask for the free space of {run.folder.root}"):
+        free_bytes = await run.effects.threads.run(run.effects.files.free_bytes, run.folder.root)
+    needed_bytes = (len(lane.live) + 1) * CLIP_BYTES + SPARE_BYTES
+    if free_bytes < needed_bytes:
+        raise DiskRefused(
+            f"{run.folder.root} has {free_bytes >> 20} MiB free, and {needed_bytes >> 20} MiB are needed for the clips "
+            f"that are on their way. Free space, then run the same command."
+        )

@@ -1,0 +1,193 @@
+"""Lane 1: planned items become jobs at the vendor, each intent on disk before its first byte leaves.
+
+What each answer means for money is decided here and nowhere below:
+
+    accepted    the receipt is durable before anybody acts on it
+    refused     a definite no: the item is rejected, or goes back where the refusal concerns the account
+    throttled   a definite not-now: back to planned, and the whole endpoint waits
+    not sent    certainly nothing left: back to planned
+    ambiguous   in doubt where a submit bills; where it does not, the job is given up as an orphan and sent anew
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import InputError
+from pipeline.jobs.codec import receipt_to_json
+from pipeline.jobs.state import EventKind, State
+from pipeline.ledger.store import DuplicateJob, OverBudget
+from pipeline.planning.inputs import read_inputs
+from pipeline.providers.answers import Accepted, Ambiguous, Billing, NotSent, Refused, Scope, Throttled
+from pipeline.providers.base import BilledAt
+from pipeline.runner.lane import failure
+from pipeline.runner.planned import Head
+from pipeline.runner.progress import Binding
+from pipeline.runner.retry import backoff_s
+from pipeline.runner.space import refuse_without_space
+
+if TYPE_CHECKING:
+    from asyncio import TaskGroup
+
+    from pipeline.jobs.job import Job
+    from pipeline.providers.answers import SubmitAnswer
+    from pipeline.runner.lane import Lane
+
+ORPHANS_MOST = 3
+"""How many submits of an item may be lost in a row where that costs nothing, before the item fails."""
+NOT_SENT_MOST = 5
+REFUSALS_MOST = 3
+FREE_SUBMITS_AT_ONCE = 16
+
+
+async def submit_planned(lane: Lane, group: TaskGroup) -> None:
+    """Submit what is planned, as fast as the limits allow, until nothing is left or the lane closes."""
+    while lane.may_submit():
+        wait_s, binding = _must_wait(lane)
+        head = lane.planned.take() if wait_s <= 0 else None
+        if head is None:
+            await lane.wait(wait_s if wait_s > 0 else float("inf"), binding)
+            continue
+        lane.submitting += 1
+        lane.submits.take(lane.now())
+        group.create_task(_submit_one(lane, head))
+
+
+def _must_wait(lane: Lane) -> tuple[float, Binding]:
+    """Return how long the next submit must wait, and for what; waits without an end are woken by a change."""
+    limits = lane.seat.limits
+    bills = lane.seat.capabilities.billed_at is BilledAt.SUBMIT
+    if lane.submitting >= (limits.concurrent_billing if bills else FREE_SUBMITS_AT_ONCE):
+        return float("inf"), Binding.BILLING_CALLS
+    if len(lane.live) + lane.submitting >= limits.in_flight:
+        return float("inf"), Binding.IN_FLIGHT
+    now = lane.now()
+    if lane.submits.paused_until > now:
+        return lane.submits.paused_until - now, Binding.THROTTLED
+    wait_s = max(lane.submits.wait_s(now), lane.failures.wait_s(now, lane.submitting + lane.looking))
+    return wait_s, Binding.SUBMIT_RATE
+
+
+async def _submit_one(lane: Lane, head: Head) -> None:
+    try:
+        job = await lane.run.ledger.job(head.item_id, head.revision)
+        contents = await lane.run.effects.threads.run(read_inputs, lane.run.inputs, job.request.files)
+        await refuse_without_space(lane)
+        await lane.bill(_intend_and_send(lane, job, contents))
+    except OverBudget as reason:
+        lane.close(str(reason))
+    except InputError as changed:
+        lane.close(f"An input file is not what it was when the batch was planned: {changed}")
+    finally:
+        lane.planned.returned(head.model)
+        lane.submitting -= 1
+        lane.changed()
+
+
+async def _intend_and_send(lane: Lane, job: Job, contents: dict[str, bytes]) -> None:
+    price_usd, price_is = lane.price(job.request)
+    job = await lane.record(
+        job,
+        EventKind.SUBMIT_STARTED,
+        price_usd=price_usd,
+        price_is=price_is.value,
+        base_url=lane.seat.base_url,
+        account=lane.seat.account,
+    )
+    try:
+        answer: SubmitAnswer = await lane.seat.provider.submit(job.request, contents)
+    except asyncio.CancelledError:
+        await _write_lost(lane, job, Ambiguous(message="The run was stopped before the answer came."))
+        raise
+    await settle_submit(lane, job, answer)
+
+
+async def settle_submit(lane: Lane, job: Job, answer: SubmitAnswer) -> None:
+    """Write down what became of a submit, then act on it."""
+    lane.not_sent = lane.not_sent + 1 if isinstance(answer, NotSent) else 0
+    match answer:
+        case Accepted():
+            await _accept(lane, job, answer)
+        case Refused(scope=Scope.ACCOUNT):
+            await _put_back(lane, job, answer.message)
+            lane.failures.note(lane.now())
+            lane.close(f"{lane.name} refuses the account ({answer.kind}): {answer.message}")
+        case Refused():
+            await _reject(lane, job, answer)
+        case Throttled(wait_s=wait_s):
+            lane.submits.pause(lane.now(), wait_s)
+            if answer.locked_out:
+                lane.looks.pause(lane.now(), wait_s)
+            lane.run.progress.throttled += 1
+            await _put_back(lane, job, answer.message)
+        case NotSent():
+            wait_s = lane.scaled(backoff_s(lane.not_sent, lane.run.effects.random))
+            lane.submits.paused_until = max(lane.submits.paused_until, lane.now() + wait_s)
+            await _put_back(lane, job, answer.message)
+            if lane.not_sent >= NOT_SENT_MOST:
+                lane.close(f"{lane.name} cannot be reached: {answer.message}. Check the network, then resume.")
+        case Ambiguous():
+            await _write_lost(lane, job, answer)
+
+
+async def _accept(lane: Lane, job: Job, answer: Accepted) -> None:
+    receipt = receipt_to_json(answer.receipt)
+    try:
+        job = await lane.record(job, EventKind.SUBMIT_ACCEPTED, receipt=receipt, warnings=list(answer.warnings))
+    except DuplicateJob as duplicate:
+        await lane.record(
+            job,
+            EventKind.SUBMIT_LOST,
+            failure=failure("duplicate_job_id", str(duplicate), Billing.UNKNOWN, receipt=receipt),
+        )
+        return
+    lane.submits.succeeded()
+    lane.planned.prove(job.request.model)
+    lane.refusals.pop(job.request.model, None)
+    lane.run.progress.submitted += 1
+    for warning in answer.warnings:
+        lane.run.progress.note(f"{job.item_id}: {warning}")
+    lane.follow(job)
+
+
+async def _put_back(lane: Lane, job: Job, why: str) -> None:
+    await lane.record(job, EventKind.SUBMIT_DEFERRED, why=why)
+    lane.planned.put_back(Head(job.item_id, job.revision, job.request.model))
+
+
+async def _reject(lane: Lane, job: Job, answer: Refused) -> None:
+    lane.failures.note(lane.now())
+    told = failure(answer.kind, answer.message, Billing.UNBILLED, details=dict(answer.details))
+    await lane.record(job, EventKind.SUBMIT_REFUSED, failure=told)
+    if answer.scope is not Scope.MODEL:
+        return
+    model = job.request.model
+    lane.refusals[model] = lane.refusals.get(model, 0) + 1
+    if lane.refusals[model] >= REFUSALS_MOST:
+        reason = f"{lane.name} refused {model} {REFUSALS_MOST} times ({answer.message}); its other items stay planned."
+        lane.planned.close_model(model)
+        lane.unfinished = lane.unfinished or reason
+        lane.run.progress.note(reason)
+
+
+async def _write_lost(lane: Lane, job: Job, answer: Ambiguous) -> None:
+    """Write down that the outcome is unknown: a doubt where a submit bills, an orphan where it does not."""
+    evidence: dict[str, Any] = dict(answer.evidence)
+    if lane.seat.capabilities.billed_at is BilledAt.SUBMIT:
+        told = failure("submit_unanswered", answer.message, Billing.UNKNOWN, **evidence)
+        await lane.record(job, EventKind.SUBMIT_LOST, failure=told)
+        lane.run.progress.note(
+            f"{job.item_id} is in doubt: {answer.message} It is held, and counted as spent; "
+            f"see: clipmill show {lane.run.folder.root} {job.item_id}"
+        )
+        return
+    if job.orphans + 1 < ORPHANS_MOST:
+        job = await lane.record(job, EventKind.SUBMIT_ORPHANED, why=answer.message, evidence=evidence)
+        assert job.state is State.PLANNED
+        wait_s = lane.scaled(backoff_s(job.orphans, lane.run.effects.random))
+        lane.submits.paused_until = max(lane.submits.paused_until, lane.now() + wait_s)
+        lane.planned.add(Head(job.item_id, job.revision, job.request.model))
+        return
+    told = failure("submit_unanswered", answer.message, Billing.UNBILLED, **evidence)
+    await lane.record(job, EventKind.JOB_FAILED, failure=told)
