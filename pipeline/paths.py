@@ -58,6 +58,11 @@ class BatchFolder:
         """The rehearsal's emulator keeps its jobs and its bill here."""
         return self.root / "sandbox.sqlite"
 
+    @property
+    def sandbox_port(self) -> Path:
+        """The port that the rehearsal's emulator listened on; links it has handed out name it."""
+        return self.root / "sandbox.port"
+
     def clip_name(self, item_id: str, index: int, revision: int) -> str:
         """Return the final name of a job's clip, relative to the batch folder.
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline.jobs.state import IN_DOUBT, UNSUCCESSFUL, State
+from pipeline.jobs.state import ENDED, IN_DOUBT, UNSUCCESSFUL, State
 from pipeline.ledger import rows
 from pipeline.ledger.database import open_reader, told_as_our_errors
 
@@ -97,6 +97,24 @@ class Reader:
         """Yield the latest revision of every item, in the manifest's order."""
         with told_as_our_errors(self.path):
             yield from rows.read_jobs(self._database, f"{LATEST} ORDER BY position")
+
+    def planned(self) -> Iterator[Job]:
+        """Yield the jobs that are still to be submitted, in the manifest's order."""
+        with told_as_our_errors(self.path):
+            yield from rows.read_jobs(self._database, "WHERE state = 'planned' ORDER BY position")
+
+    def states(self) -> dict[str, State]:
+        """Return the state of every item: that of its latest revision."""
+        with told_as_our_errors(self.path):
+            query = f"SELECT id, state FROM item {LATEST}"  # noqa: S608 - a literal of this module
+            return {item_id: State(state) for item_id, state in self._database.execute(query)}
+
+    def providers(self) -> list[str]:
+        """Return the names of the providers that still have something to do or to settle."""
+        with told_as_our_errors(self.path):
+            ended = ",".join(f"'{state.value}'" for state in sorted(ENDED | IN_DOUBT))
+            query = f"SELECT DISTINCT provider FROM item WHERE state NOT IN ({ended}) ORDER BY provider"  # noqa: S608
+            return [name for (name,) in self._database.execute(query)]
 
     def revisions(self, item_id: str) -> list[Job]:
         """Return every revision of one item, oldest first; empty where there is no such item."""

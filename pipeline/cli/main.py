@@ -1,0 +1,92 @@
+"""`clipmill`: the tree of commands, the log, and the one place that turns errors into exit codes.
+
+A command's module is imported when it is called and not before, so `clipmill --help` does not pay for any of them.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from importlib import import_module
+from typing import NoReturn
+
+import click
+
+from pipeline import __version__
+from pipeline.cli.console import say
+from pipeline.errors import ClipmillError, Exit
+
+COMMANDS = {
+    "init": "Write a commented manifest, and the schema beside it for the editor.",
+    "validate": "Tell every problem of a manifest with its place; nothing is sent.",
+    "plan": "Show what a run would submit, re-attach and reuse, and what it would cost.",
+    "run": "Run a manifest, or go on with it; what is done is not asked for again.",
+    "resume": "Go on with a batch from its ledger alone.",
+    "status": "Show where batches stand.",
+    "show": "Show one item's whole history.",
+    "results": "Print the results of a batch.",
+    "models": "List a provider's models and what they can do.",
+    "schema": "Print the manifest's JSON schema.",
+    "sandbox": "Run the emulator of the providers as a server.",
+}
+"""In the order in which a newcomer needs them; the sentence is the command's short help."""
+
+
+class Commands(click.Group):
+    """The commands, each in a module of its own: `pipeline.cli.<name>_cmd`, whose `command` it is."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002, D102
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002, D102
+        if name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"pipeline.cli.{name}_cmd").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or say which one may have been meant."""
+        from difflib import get_close_matches
+
+        near = get_close_matches(args[0], COMMANDS, n=1) if args and args[0] not in COMMANDS else []
+        if near:
+            ctx.fail(f"There is no command {args[0]!r}. Did you mean {near[0]!r}?")
+        return super().resolve_command(ctx, args)
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="clipmill")
+@click.option("-v", "--verbose", count=True, help="Log what is done; twice for more.")
+def clipmill(verbose: int) -> None:
+    """Turn a YAML manifest of prompts into a folder of whole, verified MP4 clips.
+
+    Stop it any way you like and run the same command again: it goes on without paying twice and without losing a clip
+    that was paid for. Begin with: clipmill init, then clipmill run manifest.yaml --sandbox.
+    """
+    level = {0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG)
+    logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with the code that the README lists."""
+    try:
+        code = clipmill.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        code = Exit.INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        code = Exit.BAD_INPUT
+    except ClipmillError as error:
+        say(str(error))
+        code = error.exit_code
+    except BrokenPipeError:
+        sys.stdout = None  # the reader has gone; nothing is left to flush to it
+        code = Exit.DONE
+    sys.exit(code or 0)

@@ -1,0 +1,53 @@
+"""`clipmill resume`: go on with a batch from its ledger alone."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pipeline.cli.options import json_option, money_options
+
+if TYPE_CHECKING:
+    from pipeline.errors import Exit
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@money_options
+@json_option
+def command(*, folder: Path, max_cost: float | None, yes: bool, as_json: bool) -> Exit:
+    """Go on with the batch in DIR from its ledger alone; the manifest is not read, and need not exist.
+
+    A rehearsal's batch goes on in its sandbox.
+
+    \b
+    For example:   clipmill resume output/coral-reefs
+    """
+    from pipeline.cli.keys import environment
+    from pipeline.cli.session import Order, carry_out
+    from pipeline.effects import system
+    from pipeline.errors import InputError
+    from pipeline.paths import BatchFolder
+
+    batch = BatchFolder(folder)
+    if not batch.ledger.is_file():
+        raise InputError(f"There is no ledger at {batch.ledger}. Name a batch folder, such as output/quickstart.")
+    order = Order(
+        root=folder,
+        plan=None,
+        chosen=None,
+        on_change=None,
+        max_cost_usd=max_cost,
+        yes=yes,
+        as_json=as_json,
+        speed=60.0 if batch.sandbox_state.exists() else 0.0,
+    )
+    effects = system()
+    try:
+        return asyncio.run(carry_out(order, effects, environment(os.environ, Path.cwd())))
+    finally:
+        effects.threads.close()

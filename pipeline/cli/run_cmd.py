@@ -1,0 +1,111 @@
+"""`clipmill run`: run a manifest, or go on with it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pipeline.cli.options import json_option, money_options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pipeline.errors import Exit
+    from pipeline.planning.plan import Plan
+    from pipeline.providers.base import Provider
+
+
+@click.command()
+@click.argument("manifest", required=False, type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="The batch's folder, instead of output/NAME.")
+@click.option("--sandbox", is_flag=True, help="Rehearse on the emulator: no key, no cost, output/NAME-sandbox.")
+@click.option("--speed", type=float, default=60.0, show_default=True, help="How much faster than real the sandbox is.")
+@click.option("--limit", type=click.IntRange(min=1), help="Submit only the first N items.")
+@click.option("--only", metavar="GLOB", help="Submit only items whose id matches, for example 'animals-*'.")
+@click.option(
+    "--on-change",
+    type=click.Choice(["keep", "new"]),
+    help="For items changed after they were submitted: keep what was bought, or make a new revision beside it.",
+)
+@click.option("--jsonl", type=click.Path(path_type=Path), help="Rows with a `prompt` each, instead of a manifest.")
+@click.option("--provider", help="With --jsonl: who makes the clips.")
+@click.option("--model", help="With --jsonl: the provider's model.")
+@money_options
+@json_option
+def command(
+    *,
+    manifest: Path | None,
+    output: Path | None,
+    sandbox: bool,
+    speed: float,
+    limit: int | None,
+    only: str | None,
+    on_change: str | None,
+    jsonl: Path | None,
+    provider: str | None,
+    model: str | None,
+    max_cost: float | None,
+    yes: bool,
+    as_json: bool,
+) -> Exit:
+    """Run MANIFEST, or go on with it: what is done is not asked for again, what was paid for is brought home.
+
+    \b
+    Rehearse:      clipmill run manifest.yaml --sandbox
+    For real:      clipmill run manifest.yaml --max-cost 25
+    Go on:         the same command again
+    """
+    from pipeline.cli.console import say
+    from pipeline.cli.keys import environment
+    from pipeline.cli.session import Order, carry_out
+    from pipeline.effects import system
+    from pipeline.errors import InputError
+    from pipeline.paths import default_root
+    from pipeline.planning.plan import offline_providers, select
+    from pipeline.runner.reconcile import OnChange
+
+    if speed <= 0:
+        raise InputError(f"--speed {speed} makes no sense; say 1 for real time, 60 for a minute in a second.")
+    effects = system()
+    try:
+        plan = _plan(manifest, jsonl, provider, model, offline_providers(effects))
+        for warning in plan.warnings[:20]:
+            say(str(warning))
+        chosen = select(plan, limit=limit, only=only) if limit or only else None
+        order = Order(
+            root=output or default_root(Path.cwd(), plan.name, sandbox=sandbox),
+            plan=plan,
+            chosen=frozenset(item.id for item in chosen.items) if chosen else None,
+            on_change=OnChange(on_change) if on_change else None,
+            max_cost_usd=max_cost,
+            yes=yes,
+            as_json=as_json,
+            speed=speed if sandbox else 0.0,
+        )
+        return asyncio.run(carry_out(order, effects, environment(os.environ, Path.cwd())))
+    finally:
+        effects.threads.close()
+
+
+def _plan(
+    manifest: Path | None,
+    jsonl: Path | None,
+    provider: str | None,
+    model: str | None,
+    providers: Callable[[str], Provider],
+) -> Plan:
+    from pipeline.errors import InputError
+    from pipeline.manifest.load import manifest_from_jsonl
+    from pipeline.planning.plan import make_plan, plan_file
+
+    if manifest is not None and jsonl is None:
+        return plan_file(manifest, providers)
+    if jsonl is None or manifest is not None:
+        raise InputError("Name one manifest, or rows with --jsonl FILE --provider P --model M.")
+    if provider is None or model is None:
+        raise InputError("--jsonl needs --provider and --model beside it.")
+    return make_plan(manifest_from_jsonl(jsonl, provider, model), providers)

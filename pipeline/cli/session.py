@@ -1,0 +1,333 @@
+"""Carrying a batch out: lock, ledger, keys, prices, the question, the run, the summary, the exit code.
+
+`run` and `resume` differ only in whether there is a plan to write into the ledger first; from there on the ledger alone
+says what there is to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import signal
+import socket
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline import __version__
+from pipeline.cli.bars import shown
+from pipeline.cli.console import ask, count, put_json, say, usd
+from pipeline.cli.rehearsal import overlay, sandbox_child
+from pipeline.cli.settings import BatchSettings
+from pipeline.durable import make_folder
+from pipeline.errors import Exit, InputError
+from pipeline.jobs.state import IN_DOUBT, UNSUCCESSFUL, State
+from pipeline.ledger.lock import only_process
+from pipeline.ledger.reader import reading
+from pipeline.ledger.store import Ledger
+from pipeline.paths import BatchFolder
+from pipeline.planning.cost import quote_key
+from pipeline.providers.registry import account_from, find_provider
+from pipeline.runner.batch import BatchRun, Outcome
+from pipeline.runner.lane import LaneLimits, RunContext, Seat
+from pipeline.runner.money import Prices, ask_quotes
+from pipeline.runner.progress import Progress
+from pipeline.runner.reconcile import OnChange, compare, refuse_undecided, write_plan
+from pipeline.runner.stop import Stop
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pipeline.effects import Effects
+    from pipeline.ledger.reader import Reader
+    from pipeline.planning.plan import Plan
+    from pipeline.providers.base import GenerationRequest
+
+IN_FLIGHT = 100
+"""Jobs at a provider at once, where neither the user nor the provider says."""
+SANDBOX_ORIGIN = "sandbox"
+"""The origin that a rehearsal's jobs are frozen to; its port may change from run to run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What the user asked for."""
+
+    root: Path
+    plan: Plan | None
+    """What to write into the ledger first; None to go on from the ledger alone."""
+    chosen: frozenset[str] | None
+    """The ids that may be submitted; None for all."""
+    on_change: OnChange | None
+    max_cost_usd: float | None
+    yes: bool
+    as_json: bool
+    speed: float
+    """Of the rehearsal's sandbox; 0 for a real run."""
+
+    @property
+    def rehearsal(self) -> bool:
+        """Whether this is a rehearsal."""
+        return self.speed > 0
+
+
+async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) -> Exit:
+    """Take a batch as far as it can go, and say how it ended.
+
+    Raises:
+        ClipmillError: with the exit code that the command is to return.
+    """
+    if order.plan is not None and not order.rehearsal:
+        for name in {item.provider for item in order.plan.items}:
+            account_from(environ, find_provider(name).capabilities)  # a missing key is told before anything is made
+    folder = BatchFolder(order.root)
+    is_new = not folder.ledger.exists()
+    make_folder(effects.files, folder.root)
+    async with AsyncExitStack() as stack:
+        stack.enter_context(only_process(folder, effects))
+        ledger = await Ledger.open(folder.ledger, effects, _about())
+        ending = ["stopped by an error"]
+        stack.push_async_callback(lambda: ledger.close(ending[0]))
+        settings = await _settle_plan(order, ledger, effects)
+        if is_new:
+            say(f"{folder.root} is new: nothing in it is paid for yet.")
+        urls = await stack.enter_async_context(sandbox_child(folder, order.speed)) if order.rehearsal else {}
+        seats = await _seats(order, settings, folder, effects, environ, urls)
+        for seat in seats.values():
+            stack.push_async_callback(seat.provider.close)
+        prices = await _price(order, settings, seats, folder, effects)
+        progress = Progress()
+        context = RunContext(
+            ledger=ledger,
+            folder=folder,
+            inputs=Path(settings.inputs),
+            effects=effects,
+            prices=prices,
+            progress=progress,
+        )
+        stop = Stop()
+        _listen(stop)
+        async with shown(progress, effects.clock):
+            outcome = await BatchRun(run=context, seats=seats, chosen=order.chosen, stop=stop).go()
+        ending[0] = "; ".join(outcome.paused_because) or ("stopped by a signal" if outcome.signal else "finished")
+    with reading(folder.ledger, effects.open_database) as reader:
+        return _tell(order, folder, outcome, reader)
+
+
+def _about() -> dict[str, Any]:
+    return {"pid": os.getpid(), "host": socket.gethostname(), "version": __version__}
+
+
+async def _settle_plan(order: Order, ledger: Ledger, effects: Effects) -> BatchSettings:
+    """Write the plan, if there is one, and the batch's settings into the ledger; return the settings."""
+    plan = order.plan
+    if plan is None:
+        stored = await ledger.read_meta("settings")
+        if stored is None:
+            raise InputError(f"{order.root} was never planned. Run its manifest first: clipmill run MANIFEST")
+        settings = BatchSettings.from_json(stored)
+    else:
+        with reading(ledger.path, effects.open_database) as reader:
+            difference = compare(plan.items, reader.jobs())
+        refuse_undecided(difference, order.on_change)
+        now = effects.clock.now()
+        await write_plan(ledger, difference, [item.id for item in plan.items], order.on_change, now)
+        settings = BatchSettings.of_plan(plan)
+        await ledger.write_meta({"name": plan.name, "settings": settings.to_json()})
+    cap = order.max_cost_usd
+    if cap is not None:
+        await ledger.write_meta({"max_cost_override_usd": cap})
+    else:
+        cap = await ledger.read_meta("max_cost_override_usd") or settings.max_cost_usd
+    await ledger.write_meta({"max_cost_usd": cap})
+    return settings
+
+
+async def _seats(
+    order: Order,
+    settings: BatchSettings,
+    folder: BatchFolder,
+    effects: Effects,
+    environ: Mapping[str, str],
+    urls: Mapping[str, str],
+) -> dict[str, Seat]:
+    """Make a seat for every provider that the ledger names."""
+    with reading(folder.ledger, effects.open_database) as reader:
+        names = reader.providers()
+    seats = {}
+    for name in names:
+        factory = find_provider(name)
+        capabilities = factory.capabilities
+        here = environ
+        if order.rehearsal:
+            here = overlay(environ, urls, name, capabilities.key_variable, capabilities.base_url_variable)
+        account = account_from(here, capabilities)
+        seats[name] = Seat(
+            provider=factory(account, effects),
+            capabilities=capabilities,
+            base_url=SANDBOX_ORIGIN if order.rehearsal else account.base_url,
+            account=account.fingerprint,
+            limits=_lane_limits(settings, name, order.speed or 1.0),
+        )
+    return seats
+
+
+def _lane_limits(settings: BatchSettings, name: str, speed: float) -> LaneLimits:
+    documented = find_provider(name).capabilities.limits
+    limits = settings.limits_of(name, documented)
+    return LaneLimits(
+        in_flight=limits.in_flight or IN_FLIGHT,
+        submits_per_minute=limits.submits_per_minute and limits.submits_per_minute * speed,
+        looks_per_minute=limits.looks_per_minute and limits.looks_per_minute * speed,
+        failures_per_30_s=documented.failures_per_30_s and int(documented.failures_per_30_s * speed),
+        look_spacing_s=documented.look_spacing_s,
+        concurrent_billing=limits.concurrent_billing,
+        concurrent_downloads=limits.concurrent_downloads,
+        speed=speed,
+    )
+
+
+async def _price(
+    order: Order, settings: BatchSettings, seats: Mapping[str, Seat], folder: BatchFolder, effects: Effects
+) -> Prices:
+    """Learn what is still to be bought would cost, say so, and ask where nobody knows.
+
+    Raises:
+        InputError: the user said no, could not be asked, or set a cap that an unknown price cannot be held against.
+    """
+    quoting = {name: seat.provider for name, seat in seats.items() if seat.capabilities.quotes}
+    with reading(folder.ledger, effects.open_database) as reader:
+        cap = reader.meta("max_cost_usd")
+        before = reader.summary()
+        listed = Prices(listed=settings.prices)
+        unpriced = _unpriced(reader, listed, seats, order.chosen)
+        quotes, why = await ask_quotes(unpriced, quoting, effects) if unpriced else ({}, [])
+        prices = Prices(listed=settings.prices, quotes=quotes)
+        fresh_usd, fresh, unknown = _sum(reader, prices, seats, order.chosen)
+    for sentence in why:
+        say(sentence)
+    attached = before.count(State.SUBMITTING, State.SUBMITTED, State.CLAIMING, State.CLAIMED)
+    parts = [
+        f"{before.count(State.DONE)} done",
+        f"{attached} at the provider, free to go on with" if attached else "",
+        f"{before.in_doubt} in doubt ({usd(before.in_doubt_usd)})" if before.in_doubt else "",
+        f"{before.failed} failed" if before.failed else "",
+        f"{fresh} to submit ({_known(fresh_usd, unknown)})" if fresh else "nothing to submit",
+    ]
+    say(f"{before.name}: {count(before.total, 'item')}: " + ", ".join(part for part in parts if part) + ".")
+    if unknown and cap is not None:
+        raise InputError(
+            f"There is a cap of {usd(cap)}, and nobody says what {', '.join(sorted(unknown))} costs, so the cap cannot "
+            f"be kept. Add a price, for example  prices: {{{min(unknown)}: {{usd_per_second: 0.40}}}}"
+        )
+    if unknown and not order.rehearsal and not order.yes:
+        question = f"Nobody says what {', '.join(sorted(unknown))} costs, and there is no --max-cost. Go on?"
+        if not ask(question):
+            raise InputError("Nothing was submitted.")
+    return prices
+
+
+def _known(known_usd: float, unknown: Mapping[str, int]) -> str:
+    if not unknown:
+        return usd(known_usd)
+    items = count(sum(unknown.values()), "item")
+    return f"{usd(known_usd)} and {items} of unknown price" if known_usd else "price unknown"
+
+
+def _unpriced(
+    reader: Reader, prices: Prices, seats: Mapping[str, Seat], chosen: frozenset[str] | None
+) -> dict[str, tuple[str, GenerationRequest]]:
+    found: dict[str, tuple[str, GenerationRequest]] = {}
+    for job in reader.planned():
+        if chosen is not None and job.item_id not in chosen:
+            continue
+        if prices.of(job.provider, seats[job.provider].provider, job.request)[0] is None:
+            found.setdefault(quote_key(job.provider, job.request), (job.provider, job.request))
+    return found
+
+
+def _sum(
+    reader: Reader, prices: Prices, seats: Mapping[str, Seat], chosen: frozenset[str] | None
+) -> tuple[float, int, dict[str, int]]:
+    """Return the known dollars, the number of items to submit, and the items without a price by model."""
+    micro = fresh = 0
+    unknown: dict[str, int] = {}
+    for job in reader.planned():
+        if chosen is not None and job.item_id not in chosen:
+            continue
+        fresh += 1
+        price_usd, _ = prices.of(job.provider, seats[job.provider].provider, job.request)
+        if price_usd is None:
+            model = f"{job.provider}/{job.request.model}"
+            unknown[model] = unknown.get(model, 0) + 1
+        else:
+            micro += round(price_usd * 1_000_000)
+    return micro / 1_000_000, fresh, unknown
+
+
+def _listen(stop: Stop) -> None:
+    """Have signals ask the run to stop; the third leaves at once."""
+    loop = asyncio.get_running_loop()
+
+    def heard(number: int) -> None:
+        stop.ask(number)
+        match stop.asked:
+            case 1:
+                say("Stopping: calls that bill are being finished. Once more to leave with their outcome in doubt.")
+            case 2:
+                say("Leaving: the outcome of calls under way is written down as unknown.")
+            case _:
+                os._exit(128 + number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, heard, number)
+
+
+def _tell(order: Order, folder: BatchFolder, outcome: Outcome, reader: Reader) -> Exit:
+    summary = reader.summary()
+    code = exit_code(reader.states(), order.chosen, outcome)
+    done = summary.count(State.DONE)
+    resume = shlex.join(["clipmill", "resume", str(folder.root)])
+    reason = " ".join(outcome.paused_because) or None
+    say(
+        f"{summary.name}: {done} of {count(summary.total, 'item')} done, {count(summary.clips_done, 'clip')} in "
+        f"{folder.clips}; {summary.failed} failed, {summary.in_doubt} in doubt; {usd(summary.committed_usd)} spent"
+        + (f", of which {usd(summary.in_doubt_usd)} in doubt." if summary.in_doubt else ".")
+    )
+    if reason:
+        say(f"Paused: {reason}")
+    if code in {Exit.PAUSED, Exit.INTERRUPTED, Exit.TERMINATED}:
+        say(f"To go on: {resume}")
+    if order.as_json:
+        put_json(
+            {
+                "batch": summary.name,
+                "output": str(folder.root),
+                "items": summary.total,
+                "done": done,
+                "failed": summary.failed,
+                "in_doubt": summary.in_doubt,
+                "planned": summary.count(State.PLANNED),
+                "paused_because": reason,
+                "clips": summary.clips_done,
+                "spent_usd": round(summary.committed_usd, 6),
+                "resume": resume,
+            }
+        )
+    return code
+
+
+def exit_code(states: Mapping[str, State], chosen: frozenset[str] | None, outcome: Outcome) -> Exit:
+    """Return how a run ends: a signal before a pause before doubts before failures."""
+    if outcome.signal:
+        return Exit.INTERRUPTED if outcome.signal == signal.SIGINT else Exit.TERMINATED
+    mine = {state for item_id, state in states.items() if chosen is None or item_id in chosen}
+    if outcome.paused_because and mine - {State.DONE}:
+        return Exit.PAUSED
+    if mine & IN_DOUBT:
+        return Exit.SOME_IN_DOUBT
+    if mine & UNSUCCESSFUL:
+        return Exit.SOME_FAILED
+    return Exit.DONE if mine <= {State.DONE} else Exit.PAUSED
