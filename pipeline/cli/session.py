@@ -112,7 +112,7 @@ async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) 
         async with shown(progress, effects.clock):
             outcome = await BatchRun(run=context, seats=seats, chosen=order.chosen, stop=stop).go()
         ending[0] = "; ".join(outcome.paused_because) or ("stopped by a signal" if outcome.signal else "finished")
-    with reading(folder.ledger, effects.open_database) as reader:
+    with reading(folder.ledger, effects) as reader:
         return _tell(order, folder, outcome, reader)
 
 
@@ -129,7 +129,7 @@ async def _settle_plan(order: Order, ledger: Ledger, effects: Effects) -> BatchS
             raise InputError(f"{order.root} was never planned. Run its manifest first: clipmill run MANIFEST")
         settings = BatchSettings.from_json(stored)
     else:
-        with reading(ledger.path, effects.open_database) as reader:
+        with reading(ledger.path, effects) as reader:
             difference = compare(plan.items, reader.jobs())
         refuse_undecided(difference, order.on_change)
         now = effects.clock.now()
@@ -154,7 +154,7 @@ async def _seats(
     urls: Mapping[str, str],
 ) -> dict[str, Seat]:
     """Make a seat for every provider that the ledger names."""
-    with reading(folder.ledger, effects.open_database) as reader:
+    with reading(folder.ledger, effects) as reader:
         names = reader.providers()
     seats = {}
     for name in names:
@@ -198,7 +198,7 @@ async def _price(
         InputError: the user said no, could not be asked, or set a cap that an unknown price cannot be held against.
     """
     quoting = {name: seat.provider for name, seat in seats.items() if seat.capabilities.quotes}
-    with reading(folder.ledger, effects.open_database) as reader:
+    with reading(folder.ledger, effects) as reader:
         cap = reader.meta("max_cost_usd")
         before = reader.summary()
         listed = Prices(listed=settings.prices)

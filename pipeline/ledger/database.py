@@ -17,9 +17,11 @@ from pipeline.errors import DiskRefused, InputError
 from pipeline.jobs.state import CLIP_MOVES, MOVES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
     from random import Random
+
+    from pipeline.effects import Effects
 
 APPLICATION_ID = 0x636C6D6C
 """Marks the file as a clipmill ledger ("clml")."""
@@ -59,7 +61,7 @@ def told_as_our_errors(path: Path) -> Iterator[None]:
         ) from (error)
 
 
-def open_writer(path: Path, open_database: Callable[[Path], sqlite3.Connection], random: Random) -> sqlite3.Connection:
+def open_writer(path: Path, effects: Effects) -> sqlite3.Connection:
     """Open the ledger for writing, creating it where there is none.
 
     Raises:
@@ -67,25 +69,25 @@ def open_writer(path: Path, open_database: Callable[[Path], sqlite3.Connection],
         DiskRefused: the disk said no, or a stranger holds the file.
     """
     with told_as_our_errors(path):
-        database = open_database(path)
+        database = effects.open_database(path)
         for pragma in WRITER_PRAGMAS:
             database.execute(pragma).fetchall()
         if not _is_ours(database, path):
-            _create(database, random)
+            _create(database, effects.random)
     return database
 
 
-def open_reader(path: Path, open_database: Callable[[Path], sqlite3.Connection]) -> sqlite3.Connection:
+def open_reader(path: Path, effects: Effects) -> sqlite3.Connection:
     """Open an existing ledger for short reads, beside a process that may be writing.
 
     Raises:
         InputError: there is no ledger there, or it is not ours.
     """
-    if not path.is_file():
+    if not effects.files.exists(path):
         raise InputError(f"There is no ledger at {path}. Name a batch folder, such as output/quickstart.")
     with told_as_our_errors(path):
         # Not mode=ro: after a crash a reader must be able to roll the journal back. query_only keeps it from writing.
-        database = open_database(path)
+        database = effects.open_database(path)
         database.execute("PRAGMA query_only = 1")
         database.execute("PRAGMA trusted_schema = 0")
         database.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000}")

@@ -13,9 +13,10 @@ from pipeline.ledger.database import open_reader, told_as_our_errors
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from pipeline.effects import Effects
     from pipeline.jobs.event import Event
     from pipeline.jobs.job import Job
 
@@ -136,13 +137,13 @@ class Reader:
 
 
 @contextmanager
-def reading(path: Path, open_database: Callable[[Path], sqlite3.Connection]) -> Iterator[Reader]:
+def reading(path: Path, effects: Effects) -> Iterator[Reader]:
     """Open a ledger for reading and close it again.
 
     Raises:
         InputError: there is no ledger there, or it is not ours.
     """
-    database = open_reader(path, open_database)
+    database = open_reader(path, effects)
     try:
         yield Reader(path, database)
     finally:

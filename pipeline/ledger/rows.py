@@ -19,7 +19,7 @@ JOB_COLUMNS = "id, revision, request, record"
 INSERT_ITEM = """
 INSERT INTO item (id, revision, position, state, event, attempt, epoch, provider, model, job_id,
                   committed_micro_usd, request, record)
-VALUES (:id, :revision, :position, :state, :event, :attempt, :epoch, :provider, :model, :job_id,
+VALUES (:id, :revision, 0, :state, :event, :attempt, :epoch, :provider, :model, :job_id,
         :committed_micro_usd, :request, :record)"""
 UPDATE_ITEM = """
 UPDATE item SET state = :state, event = :event, attempt = :attempt, epoch = :epoch, provider = :provider,

@@ -20,7 +20,7 @@ from pipeline.ledger import rows
 from pipeline.ledger.database import open_writer, told_as_our_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -56,7 +56,6 @@ class _Write:
     before: Job | None
     after: Job
     event: Event
-    position: int | None
     durable: asyncio.Future[None]
 
 
@@ -85,7 +84,7 @@ class Ledger:
         """
 
         def begin() -> tuple[sqlite3.Connection, int]:
-            database = open_writer(path, effects.open_database, effects.random)
+            database = open_writer(path, effects)
             with told_as_our_errors(path):
                 started = effects.clock.now().isoformat()
                 (epoch,) = database.execute(
@@ -114,21 +113,29 @@ class Ledger:
 
         await self._effects.threads.run_alone(LANE, end)
 
-    async def record(self, job: Job | None, event: Event, *, position: int | None = None) -> Job:
+    async def record(self, job: Job | None, event: Event, queued: Callable[[], None] | None = None) -> Job:
         """Apply an event and return the job as it now is, once that is durable.
+
+        Args:
+            job: as the caller believes it to be.
+            event: what happened.
+            queued: called as soon as the write has its place in the order of commits: whatever is recorded after it
+                becomes durable with it or later, never before.
 
         Raises:
             IllegalMove: the move is not in the table. StaleWrite: the row has moved on. OverBudget: the cap would be
             passed. DuplicateJob: the vendor's id is taken. DiskRefused: nothing was written, and nothing will be.
         """
-        (after,) = await self.record_all([(job, event)], position=position)
+        (after,) = await self.record_all([(job, event)], queued)
         return after
 
-    async def record_all(self, moves: Iterable[tuple[Job | None, Event]], *, position: int | None = None) -> list[Job]:
-        """Apply events to several jobs, durable together or refused one by one."""
+    async def record_all(
+        self, moves: Iterable[tuple[Job | None, Event]], queued: Callable[[], None] | None = None
+    ) -> list[Job]:
+        """Apply events to several jobs, durable together or refused one by one; otherwise like `record`."""
         loop = asyncio.get_running_loop()
         writes = [
-            _Write(before=job, after=apply(job, event), event=event, position=position, durable=loop.create_future())
+            _Write(before=job, after=apply(job, event), event=event, durable=loop.create_future())
             for job, event in moves
         ]
         if self._broken is not None:
@@ -139,6 +146,8 @@ class Ledger:
         self._waiting.extend(writes)
         if self._committer is None:
             self._committer = loop.create_task(self._drain())
+        if queued is not None:
+            queued()
         for write in writes:
             # Shielded: a caller that is cancelled stops waiting, and the commit goes on.
             await asyncio.shield(write.durable)
@@ -205,7 +214,7 @@ class Ledger:
         try:
             if before is None:
                 row = rows.item_row(after, event, self.epoch, with_request=True)
-                self._database.execute(rows.INSERT_ITEM, {**row, "position": write.position or 0})
+                self._database.execute(rows.INSERT_ITEM, row)
             else:
                 self._update(before, after, event)
         except sqlite3.IntegrityError as error:

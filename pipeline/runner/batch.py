@@ -122,7 +122,7 @@ class BatchRun:
         """Make `results.jsonl` say what the ledger says."""
 
         def rewrite() -> None:
-            with reading(self.run.ledger.path, self.run.effects.open_database) as reader:
+            with reading(self.run.ledger.path, self.run.effects) as reader:
                 write_results(reader.jobs(), self.run.folder, self.run.effects.files)
 
         await self.run.effects.threads.run(rewrite)

@@ -51,13 +51,16 @@ async def claim_and_fetch(lane: Lane, live: Live) -> None:
     """Claim a finished job, once, then fetch its clips."""
     while (wait_s := lane.claims.wait_s(lane.now())) > 0:
         await lane.run.effects.clock.sleep(wait_s)
-    if lane.billing_slots.locked():
+    if lane.billing_slots.full:
         lane.run.progress.binding[lane.name] = Binding.BILLING_CALLS
-    async with lane.billing_slots:
+    await lane.billing_slots.acquire(live.job)
+    try:
         if lane.halted:
             return
         await refuse_without_space(lane)
         await lane.bill(_intend_and_claim(lane, live))
+    finally:
+        lane.billing_slots.release(live.job)
     if live.job.state is State.CLAIMED:
         await fetch_outputs(lane, live, live.job.outputs)
 

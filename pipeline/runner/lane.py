@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pipeline.jobs.codec import failure_to_json
@@ -75,6 +76,34 @@ class RunContext:
     max_clip_bytes: int = 2 << 30
 
 
+class BillingSlots:
+    """How many calls that can bill may be open at once: begun, and their outcome not yet on its way to the disk.
+
+    A slot is free again as soon as the outcome is queued for a commit. The next intent is queued behind it and its
+    call leaves only when that is durable, so the ledger never holds more open intents than there are slots.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._free = asyncio.Semaphore(most)
+        self._held: set[tuple[str, int]] = set()
+
+    @property
+    def full(self) -> bool:
+        """Whether the next one must wait."""
+        return self._free.locked()
+
+    async def acquire(self, job: Job) -> None:
+        """Wait for a slot and take it."""
+        await self._free.acquire()
+        self._held.add((job.item_id, job.revision))
+
+    def release(self, job: Job) -> None:
+        """Give the job's slot back, if it has one."""
+        if (job.item_id, job.revision) in self._held:
+            self._held.remove((job.item_id, job.revision))
+            self._free.release()
+
+
 @dataclass(eq=False)
 class Lane:
     """The mutable state is below; it changes only on the event loop's thread, between awaits."""
@@ -113,7 +142,7 @@ class Lane:
         self.claims = Endpoint(Unpaced())
         self.failures = FailureBudget(limits.failures_per_30_s)
         self.schedule = Schedule(limits.look_spacing_s / limits.speed)
-        self.billing_slots = asyncio.Semaphore(limits.concurrent_billing)
+        self.billing_slots = BillingSlots(limits.concurrent_billing)
         self.download_slots = asyncio.Semaphore(limits.concurrent_downloads)
 
     @property
@@ -161,9 +190,15 @@ class Lane:
         """Write an event of a job down and return the job as it now is, once that is durable."""
         assert job is not None
         event = Event(kind=kind, item_id=job.item_id, revision=job.revision, at=self.run.effects.clock.now(), data=data)
-        after = await self.run.ledger.record(job, event)
+        asked = job.state in {State.SUBMITTING, State.CLAIMING}
+        after = await self.run.ledger.record(job, event, partial(self.answered, job) if asked else None)
         self._count(job, after)
         return after
+
+    def answered(self, job: Job) -> None:
+        """Let the next call that can bill begin: this one's outcome is on its way to the disk."""
+        self.billing_slots.release(job)
+        self.changed()
 
     def _count(self, before: Job, after: Job) -> None:
         progress = self.run.progress

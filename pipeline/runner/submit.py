@@ -38,7 +38,7 @@ ORPHANS_MOST = 3
 """How many submits of an item may be lost in a row where that costs nothing, before the item fails."""
 NOT_SENT_MOST = 5
 REFUSALS_MOST = 3
-FREE_SUBMITS_AT_ONCE = 16
+SUBMITS_AT_ONCE = 16
 
 
 async def submit_planned(lane: Lane, group: TaskGroup) -> None:
@@ -58,7 +58,7 @@ def _must_wait(lane: Lane) -> tuple[float, Binding]:
     """Return how long the next submit must wait, and for what; waits without an end are woken by a change."""
     limits = lane.seat.limits
     bills = lane.seat.capabilities.billed_at is BilledAt.SUBMIT
-    if lane.submitting >= (limits.concurrent_billing if bills else FREE_SUBMITS_AT_ONCE):
+    if lane.submitting >= SUBMITS_AT_ONCE or (bills and lane.billing_slots.full):
         return float("inf"), Binding.BILLING_CALLS
     if len(lane.live) + lane.submitting >= limits.in_flight:
         return float("inf"), Binding.IN_FLIGHT
@@ -70,8 +70,10 @@ def _must_wait(lane: Lane) -> tuple[float, Binding]:
 
 
 async def _submit_one(lane: Lane, head: Head) -> None:
+    job = await lane.run.ledger.job(head.item_id, head.revision)
     try:
-        job = await lane.run.ledger.job(head.item_id, head.revision)
+        if lane.seat.capabilities.billed_at is BilledAt.SUBMIT:
+            await lane.billing_slots.acquire(job)
         contents = await lane.run.effects.threads.run(read_inputs, lane.run.inputs, job.request.files)
         await refuse_without_space(lane)
         await lane.bill(_intend_and_send(lane, job, contents))
@@ -80,6 +82,7 @@ async def _submit_one(lane: Lane, head: Head) -> None:
     except InputError as changed:
         lane.close(f"An input file is not what it was when the batch was planned: {changed}")
     finally:
+        lane.billing_slots.release(job)
         lane.planned.returned(head.model)
         lane.submitting -= 1
         lane.changed()

@@ -1,0 +1,259 @@
+"""What a run of a plan would do with the ledger as it is: submit, re-attach, reuse, hold; and what that would cost.
+
+Pure: a plan and the jobs of a ledger come in, a record and its text go out. Nothing is written and nothing is sent.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from pipeline.cli.columns import columns
+from pipeline.cli.console import count, usd
+from pipeline.jobs.state import IN_DOUBT, UNSUCCESSFUL, State
+from pipeline.planning.cost import estimate
+from pipeline.runner.reconcile import compare
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from pipeline.cli.forecast import Forecast
+    from pipeline.jobs.job import Job
+    from pipeline.planning.cost import Estimate
+    from pipeline.planning.plan import Item, Plan
+
+SHOWN = 20
+"""Items listed; --json lists all."""
+
+
+class Fate(StrEnum):
+    """What a run would do with an item."""
+
+    SUBMIT = "submit"
+    REATTACH = "re-attach"
+    REUSE = "reuse"
+    LEAVE = "leave"
+    HOLD = "in doubt"
+
+
+FATE_SAYS = {
+    Fate.SUBMIT: "new, or not yet submitted",
+    Fate.REATTACH: "at the provider already; going on with them buys nothing new",
+    Fate.REUSE: "done; no request is made",
+    Fate.LEAVE: "ended without a clip, and are not submitted again",
+    Fate.HOLD: "held in doubt, and counted as spent",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outlook:
+    """What a run of the plan would do."""
+
+    plan: Plan
+    root: Path
+    """The batch's folder."""
+    fates: Mapping[str, Fate]
+    """Of every item of the plan, by its id."""
+    cost: Estimate
+    """Of what would be submitted."""
+    changed: Sequence[str]
+    """Ids whose request changed after they were submitted: the run asks what to do."""
+    withdrawn: Sequence[str]
+    """Ids in the ledger, not yet submitted, that the manifest no longer has."""
+    orphaned: int
+    """Items at the provider that the manifest no longer has; they are finished, since they are paid for."""
+    committed_usd: float
+    """Spent, reserved or in doubt already."""
+
+    def items(self, fate: Fate) -> list[Item]:
+        """Return the items of one fate, in the plan's order."""
+        return [item for item in self.plan.items if self.fates[item.id] is fate]
+
+
+def look_out(plan: Plan, jobs: Sequence[Job], root: Path) -> Outlook:
+    """Hold a plan against the latest revision of every job of the ledger (none where there is no ledger)."""
+    known = {job.item_id: job for job in jobs}
+    fates = {item.id: _fate(known.get(item.id)) for item in plan.items}
+    difference = compare(plan.items, jobs)
+    fresh = [item for item in plan.items if fates[item.id] is Fate.SUBMIT]
+    gone = [job for job in jobs if job.item_id not in fates]
+    return Outlook(
+        plan=plan,
+        root=root,
+        fates=fates,
+        cost=estimate((item.provider, item.request.model, item.cost) for item in fresh),
+        changed=[job.item_id for job, _ in difference.changed],
+        withdrawn=[job.item_id for job in difference.withdrawn],
+        orphaned=sum(_fate(job) is Fate.REATTACH for job in gone),
+        committed_usd=sum(round(job.committed_usd * 1_000_000) for job in jobs) / 1_000_000,
+    )
+
+
+def _fate(job: Job | None) -> Fate:
+    if job is None or job.state is State.PLANNED:
+        return Fate.SUBMIT
+    if job.state in IN_DOUBT:
+        return Fate.HOLD
+    if job.state in UNSUCCESSFUL:
+        return Fate.LEAVE
+    return Fate.REUSE if job.state is State.DONE else Fate.REATTACH
+
+
+def outlook_text(outlook: Outlook, forecast: Forecast, width: int | None) -> str:
+    """Return the outlook as text."""
+    plan = outlook.plan
+    counts = Counter(outlook.fates.values())
+    head = f"{plan.name}: {count(len(plan.items), 'item')}, {count(plan.estimate.clips, 'clip')}, in {outlook.root}"
+    fates = [(str(fate), f"{counts[fate]:,}", FATE_SAYS[fate]) for fate in Fate if counts[fate] or fate is Fate.SUBMIT]
+    parts = [
+        head,
+        columns(("a run would", "items", "which are"), fates, right={1}, width=width),
+        _models_text(outlook.cost, outlook, width) if outlook.cost.items else "",
+        "\n".join([_cost_text(outlook), forecast.text, *_notes(outlook)]),
+        _items_text(outlook, width),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _models_text(cost: Estimate, outlook: Outlook, width: int | None) -> str:
+    prices: dict[tuple[str, str], list[float]] = {}
+    for item in outlook.items(Fate.SUBMIT):
+        if item.price_usd is not None:
+            prices.setdefault((item.provider, item.request.model), []).append(item.price_usd)
+    rows = [
+        (
+            f"{model.provider}/{model.model}",
+            f"{model.items:,}",
+            f"{model.clips:,}",
+            f"{model.seconds:,g}" if model.seconds else "unknown",
+            _each(prices.get((model.provider, model.model), ())),
+            _total(model.known_usd, model.unknown_items, model.items),
+        )
+        for model in cost.models
+    ]
+    if len(rows) > 1:
+        total = _total(cost.known_usd, cost.unknown_items, cost.items)
+        rows.append(("together", f"{cost.items:,}", f"{cost.clips:,}", f"{cost.seconds:,g}", "", total))
+    header = ("to submit", "items", "clips", "seconds", "price each", "price")
+    return columns(header, rows, right=range(1, 6), width=width)
+
+
+def _each(prices: Sequence[float]) -> str:
+    if not prices:
+        return "unknown"
+    low, high = usd(min(prices)), usd(max(prices))
+    return low if low == high else f"{low} to {high}"
+
+
+def _total(known_usd: float, unknown_items: int, items: int) -> str:
+    if unknown_items == items:
+        return "unknown"
+    return usd(known_usd) + (f" and {unknown_items:,} unknown" if unknown_items else "")
+
+
+def _cost_text(outlook: Outlook) -> str:
+    cost, cap = outlook.cost, outlook.plan.limits.max_cost_usd
+    told = (
+        f"Cost: {_total(cost.known_usd, cost.unknown_items, cost.items)} to submit" if cost.items else "Cost: nothing"
+    )
+    if outlook.committed_usd:
+        told += f"; {usd(outlook.committed_usd)} is spent, reserved or in doubt already"
+    if cost.unknown_items:
+        models = ", ".join(f"{model.provider}/{model.model}" for model in cost.models if model.unknown_items)
+        told += f".\nNobody says what {models} costs: add it to the manifest's `prices`, or ask with --quote"
+        if cap is not None:
+            told += f". With the cap of {usd(cap)}, a run refuses an unknown price"
+    elif cap is not None:
+        after = outlook.committed_usd + cost.known_usd
+        told += f". The cap is {usd(cap)}: " + ("it suffices" if after <= cap else f"{usd(after - cap)} too little")
+    return told + "."
+
+
+def _notes(outlook: Outlook) -> list[str]:
+    told = []
+    if outlook.changed:
+        told.append(
+            f"Changed after they were submitted: {_named(outlook.changed)}. A run stops there and asks for --on-change "
+            "keep (what was bought) or --on-change new (a new revision, to be paid for)."
+        )
+    if outlook.withdrawn:
+        told.append(f"No longer in the manifest, and not submitted: {_named(outlook.withdrawn)}.")
+    if outlook.orphaned:
+        told.append(f"No longer in the manifest, but paid for and brought home: {count(outlook.orphaned, 'item')}.")
+    return told
+
+
+def _named(ids: Sequence[str]) -> str:
+    return ", ".join(ids[:5]) + (f" and {len(ids) - 5:,} more" if len(ids) > 5 else "")
+
+
+def _items_text(outlook: Outlook, width: int | None) -> str:
+    shown = outlook.plan.items[:SHOWN]
+    rows = [
+        (
+            item.id,
+            str(outlook.fates[item.id]),
+            f"{item.provider}/{item.request.model}",
+            usd(item.price_usd),
+            item.request.prompt,
+        )
+        for item in shown
+    ]
+    text = columns(("id", "would", "model", "price", "prompt"), rows, right={3}, width=width)
+    left = len(outlook.plan.items) - len(shown)
+    return text + (f"\n... and {count(left, 'more item')}" if left else "")
+
+
+def outlook_json(outlook: Outlook, forecast: Forecast) -> dict[str, Any]:
+    """Return the outlook as plain JSON, with every item."""
+    counts = Counter(outlook.fates.values())
+    cost = outlook.cost
+    return {
+        "batch": outlook.plan.name,
+        "output": str(outlook.root),
+        "manifest": str(outlook.plan.manifest_path),
+        "items": len(outlook.plan.items),
+        "clips": outlook.plan.estimate.clips,
+        "submit": counts[Fate.SUBMIT],
+        "reattach": counts[Fate.REATTACH],
+        "reuse": counts[Fate.REUSE],
+        "leave": counts[Fate.LEAVE],
+        "in_doubt": counts[Fate.HOLD],
+        "changed": list(outlook.changed),
+        "withdrawn": list(outlook.withdrawn),
+        "models": [
+            {
+                "provider": model.provider,
+                "model": model.model,
+                "items": model.items,
+                "clips": model.clips,
+                "seconds": model.seconds,
+                "known_usd": model.known_usd,
+                "unknown_items": model.unknown_items,
+            }
+            for model in cost.models
+        ],
+        "known_usd": cost.known_usd,
+        "unknown_items": cost.unknown_items,
+        "committed_usd": outlook.committed_usd,
+        "max_cost_usd": outlook.plan.limits.max_cost_usd,
+        "expected_s": round(forecast.seconds, 1),
+        "expected_because": forecast.text,
+        "plan": [
+            {
+                "id": item.id,
+                "would": outlook.fates[item.id].value,
+                "provider": item.provider,
+                "model": item.request.model,
+                "prompt": item.request.prompt,
+                "clips": item.cost.clips,
+                "seconds": item.cost.seconds,
+                "price_usd": item.price_usd,
+                "price_is": item.cost.price_is.value,
+            }
+            for item in outlook.plan.items
+        ],
+    }

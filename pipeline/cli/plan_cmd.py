@@ -1,0 +1,122 @@
+"""`clipmill plan`: what a run would do and cost; nothing is bought."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pipeline.cli.options import json_option
+
+if TYPE_CHECKING:
+    from pipeline.effects import Effects
+    from pipeline.errors import Exit
+    from pipeline.jobs.job import Job
+    from pipeline.planning.plan import Plan
+
+
+@click.command()
+@click.argument("manifest", type=click.Path(path_type=Path))
+@click.option("--quote", is_flag=True, help="Ask the providers that quote for the prices that nobody wrote down.")
+@json_option
+def command(manifest: Path, *, quote: bool, as_json: bool) -> Exit:
+    """Show what a run of MANIFEST would submit, re-attach and reuse, what it would cost, and how long it may take.
+
+    The ledger under output/ is looked at if there is one, and not changed. Nothing is bought, and without --quote
+    nothing is sent and no key is needed.
+
+    \b
+    For example:   clipmill plan manifest.yaml --quote
+    """
+    from pipeline.cli.columns import terminal_width
+    from pipeline.cli.console import put, put_json
+    from pipeline.cli.forecast import forecast, usual_seconds
+    from pipeline.cli.outlook import Fate, look_out, outlook_json, outlook_text
+    from pipeline.cli.problems import tell_problems
+    from pipeline.cli.session import IN_FLIGHT
+    from pipeline.effects import system
+    from pipeline.errors import Exit, ProblemsFound
+    from pipeline.paths import default_root
+    from pipeline.planning.plan import offline_providers, plan_file
+
+    effects = system()
+    try:
+        plan = plan_file(manifest, offline_providers(effects))
+    except ProblemsFound as found:
+        tell_problems(found.problems)
+        return Exit.BAD_INPUT
+    tell_problems(plan.warnings)
+    root = default_root(Path(), plan.name, sandbox=False)
+    jobs = _jobs(root, effects)
+    if quote:
+        plan = _with_quotes(plan, jobs, effects)
+    outlook = look_out(plan, jobs, root)
+    to_come = [item.provider for fate in (Fate.SUBMIT, Fate.REATTACH) for item in outlook.items(fate)]
+    expected = forecast(to_come, plan.provider_limits, usual_seconds(jobs), IN_FLIGHT)
+    if as_json:
+        put_json(outlook_json(outlook, expected))
+    else:
+        put(outlook_text(outlook, expected, terminal_width()))
+    return Exit.DONE
+
+
+def _jobs(root: Path, effects: Effects) -> list[Job]:
+    """Return the jobs of the batch's ledger, none where there is no ledger yet."""
+    from pipeline.ledger.reader import reading
+    from pipeline.paths import BatchFolder
+
+    ledger = BatchFolder(root).ledger
+    if not ledger.is_file():
+        return []
+    with reading(ledger, effects) as reader:
+        return list(reader.jobs())
+
+
+def _with_quotes(plan: Plan, jobs: list[Job], effects: Effects) -> Plan:
+    """Return the plan with the prices that its providers quote for what would be submitted.
+
+    Raises:
+        InputError: a provider that quotes has no key.
+    """
+    import asyncio
+    import os
+
+    from pipeline.cli.console import say
+    from pipeline.cli.keys import environment
+    from pipeline.jobs.state import State
+    from pipeline.planning.plan import unpriced, with_quotes
+    from pipeline.providers.registry import account_from, find_provider
+    from pipeline.runner.money import ask_quotes
+
+    settled = {job.item_id for job in jobs if job.state is not State.PLANNED}
+    wanted = {key: item for key, item in unpriced(plan).items() if item.id not in settled}
+    names = {item.provider for item in wanted.values()}
+    factories = {name: find_provider(name) for name in sorted(names)}
+    for name in (name for name, factory in factories.items() if not factory.capabilities.quotes):
+        say(f"{name} quotes no prices; write them into the manifest's `prices`.")
+    environ = environment(os.environ, Path.cwd())
+    accounts = {
+        name: account_from(environ, factory.capabilities)
+        for name, factory in factories.items()
+        if factory.capabilities.quotes
+    }
+    if not accounts:
+        return plan
+
+    async def ask() -> tuple[dict[str, float], list[str]]:
+        providers = {name: factories[name](account, effects) for name, account in accounts.items()}
+        requests = {key: (item.provider, item.request) for key, item in wanted.items()}
+        try:
+            return await ask_quotes(requests, providers, effects)
+        finally:
+            for provider in providers.values():
+                await provider.close()
+
+    try:
+        quotes, unknown = asyncio.run(ask())
+    finally:
+        effects.threads.close()
+    for sentence in unknown:
+        say(sentence)
+    return with_quotes(plan, quotes)

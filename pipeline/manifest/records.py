@@ -1,0 +1,55 @@
+"""Plain values that were found sound, made into the records of `model`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pipeline.manifest.model import Entry, Limits, Manifest, Price, ProviderSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from pipeline.manifest.model import Places
+
+
+def entry_of(index: int, value: Mapping[str, Any]) -> Entry:
+    """Return an entry's record."""
+    return Entry(
+        index=index,
+        id=value["id"],
+        prompt=value.get("prompt"),
+        provider=value.get("provider"),
+        model=value.get("model"),
+        parameters=value.get("parameters", {}),
+        options=value.get("options", {}),
+        matrix={name: tuple(values) for name, values in value.get("matrix", {}).items()},
+        exclude=tuple(value.get("exclude", ())),
+        rows=value.get("rows"),
+        repeat=value.get("repeat", 1),
+        metadata=value.get("metadata", {}),
+    )
+
+
+def manifest_of(
+    path: Path, folder: Path, top: Mapping[str, Any], entries: Sequence[Entry], places: Places, digest: str
+) -> Manifest:
+    """Return the manifest's record."""
+    return Manifest(
+        path=path,
+        folder=folder,
+        version=top["version"],
+        name=top["name"],
+        provider=top.get("provider"),
+        model=top.get("model"),
+        parameters=top.get("parameters", {}),
+        entries=tuple(entries),
+        limits=Limits(**top.get("limits", {})),
+        prices={name: Price(**price) for name, price in top.get("prices", {}).items()},
+        providers={
+            name: ProviderSettings(limits=Limits(**settings.get("limits", {})), options=settings.get("options", {}))
+            for name, settings in top.get("providers", {}).items()
+        },
+        places=places,
+        text_sha256=digest,
+    )

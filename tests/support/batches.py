@@ -1,0 +1,196 @@
+"""Batches in a simulated world: the real runner, ledger and providers against the real sandbox, in virtual time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.durable import make_folder
+from pipeline.ledger.reader import reading
+from pipeline.ledger.store import Ledger
+from pipeline.paths import BatchFolder
+from pipeline.planning.cost import Cost, PriceIs
+from pipeline.planning.identity import fingerprint
+from pipeline.planning.plan import Item
+from pipeline.planning.problems import Source
+from pipeline.providers.base import Account, GenerationRequest
+from pipeline.providers.registry import find_provider
+from pipeline.runner.batch import BatchRun, Outcome
+from pipeline.runner.lane import LaneLimits, RunContext, Seat
+from pipeline.runner.money import Prices
+from pipeline.runner.progress import Progress
+from pipeline.runner.reconcile import OnChange, compare, refuse_undecided, write_plan
+from pipeline.runner.stop import Stop
+from pipeline.sandbox.app import make_app
+from pipeline.sandbox.settings import Render, SandboxSettings
+from pipeline.sandbox.state import open_state
+from tests.support.simulation.simulated_effects import InlineThreads, VirtualClock
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pipeline.effects import Effects
+    from pipeline.jobs.job import Job
+    from pipeline.manifest.model import Price
+    from tests.support.simulation.process import Process
+    from tests.support.simulation.world import World
+
+ROOT = Path("/batch")
+HOST, PORT = "127.0.0.1", 8000
+ORIGIN = f"http://{HOST}:{PORT}"
+BASE_URLS = {"modelmax": ORIGIN, "venice": f"{ORIGIN}/api/v1"}
+MODELS = {"modelmax": "veo-3", "venice": "wan-2-7-text-to-video"}
+PARAMETERS = {
+    "modelmax": {"duration_seconds": 8},
+    "venice": {"duration_seconds": 5, "aspect_ratio": "16:9", "resolution": "720p"},
+}
+
+
+def an_item(item_id: str, provider: str = "modelmax", **changes: Any) -> Item:
+    """Return a small item; `model`, `prompt`, `metadata` and parameters can be changed."""
+    model = changes.pop("model", MODELS[provider])
+    prompt = changes.pop("prompt", f"A picture of {item_id}")
+    metadata = changes.pop("metadata", {})
+    request = GenerationRequest(model=model, prompt=prompt, parameters={**PARAMETERS[provider], **changes})
+    return Item(
+        id=item_id,
+        entry_index=0,
+        provider=provider,
+        request=request,
+        metadata=metadata,
+        fingerprint=fingerprint(provider, request),
+        cost=Cost(price_usd=None, price_is=PriceIs.UNKNOWN, seconds=8, clips=1),
+        source=Source(file="m.yaml", line=1, column=1),
+    )
+
+
+def items(count: int, provider: str = "modelmax", **changes: Any) -> list[Item]:
+    """Return small items `i0`, `i1`, ..."""
+    return [an_item(f"i{number}", provider, **changes) for number in range(count)]
+
+
+@dataclass
+class Vendor:
+    """The sandbox in a world, and what it has charged."""
+
+    world: World
+    settings: SandboxSettings
+
+    def __post_init__(self) -> None:
+        """Start it."""
+        self.state = open_state(None, lambda path: None)  # type: ignore[arg-type,return-value]
+        app = make_app(
+            self.settings, clock=VirtualClock(self.world.loop), state=self.state, threads=InlineThreads()
+        )
+        self.world.serve(app, HOST, PORT)
+
+    def ask(self, path: str) -> Any:
+        """Ask the sandbox for its bill or its counts."""
+        import aiohttp
+
+        async def get() -> Any:
+            connector = self.world.network.connector(True)
+            async with aiohttp.ClientSession(connector=connector) as session, session.get(ORIGIN + path) as answer:
+                return await answer.json()
+
+        return self.world.run(get())
+
+    def bill(self) -> Any:
+        """Return the bill."""
+        return self.ask("/sandbox/bill")
+
+    def requests(self) -> Any:
+        """Return how often each endpoint was called."""
+        return self.ask("/sandbox/requests")
+
+
+def a_vendor(world: World, **settings: Any) -> Vendor:
+    """Start a sandbox that stamps template clips."""
+    return Vendor(world, SandboxSettings(render=Render.TEMPLATE, **settings))
+
+
+@dataclass
+class Batch:
+    """One batch in a world; `run` is a process working on it."""
+
+    world: World
+    items: Sequence[Item]
+    key: str = "test-key"
+    prices: dict[str, Price] = field(default_factory=dict)
+    max_cost_usd: float | None = None
+    limits: dict[str, Any] = field(default_factory=dict)
+
+    def run(
+        self,
+        process: Process | None = None,
+        *,
+        stop: Stop | None = None,
+        on_change: OnChange | None = None,
+        chosen: frozenset[str] | None = None,
+    ) -> Outcome:
+        """Run the batch as one process, to its end."""
+        process = process or self.world.process("run")
+        return self.world.run(self.work(self.world.effects(process), stop or Stop(), on_change, chosen), process)
+
+    async def work(
+        self, effects: Effects, stop: Stop, on_change: OnChange | None = None, chosen: frozenset[str] | None = None
+    ) -> Outcome:
+        """What one process does."""
+        folder = BatchFolder(ROOT)
+        make_folder(effects.files, folder.root)
+        ledger = await Ledger.open(folder.ledger, effects, {"pid": 1})
+        with reading(folder.ledger, effects) as reader:
+            difference = compare(self.items, reader.jobs())
+        refuse_undecided(difference, on_change)
+        await write_plan(ledger, difference, [item.id for item in self.items], on_change, effects.clock.now())
+        await ledger.write_meta({"name": "batch", "max_cost_usd": self.max_cost_usd})
+        with reading(folder.ledger, effects) as reader:
+            names = reader.providers()
+        seats = {name: self.seat(name, effects) for name in names}
+        progress = Progress()
+        context = RunContext(
+            ledger=ledger,
+            folder=folder,
+            inputs=Path("/"),
+            effects=effects,
+            prices=Prices(listed=self.prices),
+            progress=progress,
+        )
+        outcome = await BatchRun(run=context, seats=seats, chosen=chosen, stop=stop).go()
+        for seat in seats.values():
+            await seat.provider.close()
+        await ledger.close("finished")
+        return outcome
+
+    def seat(self, name: str, effects: Effects) -> Seat:
+        """Return a provider with a key."""
+        factory = find_provider(name)
+        account = Account(key=self.key, base_url=BASE_URLS[name])
+        documented = factory.capabilities.limits
+        limits = {
+            "in_flight": 100,
+            "submits_per_minute": documented.submits_per_minute,
+            "looks_per_minute": documented.looks_per_minute,
+            "failures_per_30_s": documented.failures_per_30_s,
+            "look_spacing_s": documented.look_spacing_s,
+            "concurrent_billing": 2,
+            "concurrent_downloads": 8,
+        }
+        return Seat(
+            provider=factory(account, effects),
+            capabilities=factory.capabilities,
+            base_url=account.base_url,
+            account=account.fingerprint,
+            limits=LaneLimits(**{**limits, **self.limits}),
+        )
+
+    def jobs(self) -> list[Job]:
+        """Return the latest revision of every item."""
+        effects = self.world.effects(self.world.process("reader"))
+        with reading(BatchFolder(ROOT).ledger, effects) as reader:
+            return list(reader.jobs())
+
+    def states(self) -> dict[str, str]:
+        """Return the state of every item."""
+        return {job.item_id: job.state.value for job in self.jobs()}

@@ -1,0 +1,23 @@
+"""What happened, line by line, with its virtual time: two runs of one seed are compared byte for byte."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Trace:
+    """A list of lines that only grows."""
+
+    def __init__(self, time: Callable[[], float]) -> None:
+        self.lines: list[tuple[float, str]] = []
+        self._time = time
+
+    def note(self, what: str) -> None:
+        """Add a line at the present virtual time."""
+        self.lines.append((self._time(), what))
+
+    def __str__(self) -> str:
+        return "".join(f"{time:14.6f}  {what}\n" for time, what in self.lines)
