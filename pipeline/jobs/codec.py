@@ -83,7 +83,12 @@ def request_from_json(value: Mapping[str, Any]) -> GenerationRequest:
 
 def receipt_to_json(receipt: Receipt) -> dict[str, Any]:
     """Return a receipt as plain JSON."""
-    return {"job_id": receipt.job_id, "model": receipt.model, "answer": dict(receipt.answer)}
+    return {
+        "job_id": receipt.job_id,
+        "model": receipt.model,
+        "answer": dict(receipt.answer),
+        "asked": dict(receipt.asked),
+    }
 
 
 def failure_to_json(failure: Failure) -> dict[str, Any]:

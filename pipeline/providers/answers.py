@@ -60,6 +60,8 @@ class Receipt:
     """The model the vendor says will do it, which can differ from the one asked for."""
     answer: Mapping[str, Any]
     """The whole answer body."""
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    """What the provider will want to compare the result with; empty for a job that was adopted by its id."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,0 +1,259 @@
+"""One body becomes one durable, walked part file, or nothing.
+
+An open byte source comes in; `Collected` comes out. What always holds: bytes go to a file that this call created, the
+digest is of exactly those bytes, and when the call returns they are whole and durable. When it raises, the source is
+closed, the descriptor is closed, and the part file is gone where the disk allows it.
+
+The event loop only receives. Writing, hashing, syncing and walking happen in threads, one batch of chunks at a time; a
+clip that fits one batch costs a single hop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import threading
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from pipeline.clips.mp4 import ClipFacts, walk
+from pipeline.clips.sniff import EXCERPT_BYTES, refuse_disguise
+from pipeline.durable import told_as_disk_refused
+from pipeline.errors import BrokenClip, DiskRefused
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from pipeline.effects import Clock, Files, Threads
+
+BATCH_BYTES = 1 << 18
+"""With fewer bytes a thread hop costs throughput, with more the event loop stalls."""
+
+
+class ByteSource(Protocol):
+    """An open body. It is read once and always closed."""
+
+    length: int | None
+    """What was promised, in bytes; None where nothing was."""
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the bytes as they come. Raises ConnectionError when the body ends before its time."""
+
+    async def close(self) -> None:
+        """Stop reading; safe to call twice."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DownloadLimits:
+    """What a body may cost us."""
+
+    max_bytes: int = 2 << 30
+    min_bytes_per_s: float = 1000.0
+    """The least speed, on average over a window."""
+    window_s: float = 60.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Collected:
+    """A whole clip in its part file, durable."""
+
+    size_bytes: int
+    sha256: str
+    """64 hex digits."""
+    facts: ClipFacts
+
+
+async def collect(
+    source: ByteSource, part: Path, *, files: Files, threads: Threads, clock: Clock, limits: DownloadLimits
+) -> Collected:
+    """Read a body to its end into the new file `part`, and verify it.
+
+    Returns:
+        Size, digest and facts of the file. Its bytes are durable now; its name is not.
+
+    Raises:
+        BrokenClip: the body was cut, too slow, too large, not of the promised length, or is not one whole MP4.
+        DiskRefused: the file could not be created, written, made durable or read back.
+    """
+    part_file = _PartFile(files, part)
+    try:
+        try:
+            rest = await _receive(source, part_file, threads, clock, limits)
+        finally:
+            await source.close()
+        return await threads.run(part_file.finish, rest)
+    except BaseException:
+        # Shielded: a second cancellation must not leave the descriptor and the file behind.
+        await asyncio.shield(threads.run(part_file.discard))
+        raise
+
+
+async def _receive(
+    source: ByteSource, part_file: _PartFile, threads: Threads, clock: Clock, limits: DownloadLimits
+) -> list[bytes]:
+    """Read the whole body, writing every full batch; return the rest, which is not written yet."""
+    meter = _Meter(source.length, limits)
+    chunks = source.chunks()
+    batch: list[bytes] = []
+    batch_bytes = 0
+    sniffed = False
+    async with _no_slower_than(meter, clock):
+        while (chunk := await _next(chunks, meter)) is not None:
+            meter.count(len(chunk))
+            batch.append(chunk)
+            batch_bytes += len(chunk)
+            if not sniffed and batch_bytes >= EXCERPT_BYTES:
+                _sniff(batch)
+                sniffed = True
+            if batch_bytes >= BATCH_BYTES:
+                began = clock.monotonic()
+                meter.on_disk = True
+                await threads.run(part_file.append, batch)
+                meter.on_disk = False
+                meter.disk_s += clock.monotonic() - began
+                batch, batch_bytes = [], 0
+    if not sniffed:
+        _sniff(batch)
+    meter.check_end()
+    return batch
+
+
+async def _next(chunks: AsyncIterator[bytes], meter: _Meter) -> bytes | None:
+    try:
+        return await anext(chunks, None)
+    except OSError as error:  # a ConnectionError, as promised, or a time limit of the connection's own
+        reason = f" ({error})" if str(error) else ""
+        raise BrokenClip(f"The body was cut after {meter.so_far()}{reason}.") from error
+
+
+def _sniff(batch: list[bytes]) -> None:
+    refuse_disguise(b"".join(batch)[:EXCERPT_BYTES])
+
+
+class _Meter:
+    """Counts a body's bytes and holds them against the limits.
+
+    The mutable state is `received`, which only grows, and how long the disk has held the reading up.
+    """
+
+    def __init__(self, promised: int | None, limits: DownloadLimits) -> None:
+        self.received = 0
+        self.disk_s = 0.0
+        self.on_disk = False
+        self._promised = promised
+        self.limits = limits
+        if promised is not None and promised > limits.max_bytes:
+            raise BrokenClip(f"The body is said to be {promised} bytes; a clip may be {limits.max_bytes} at most.")
+
+    def so_far(self) -> str:
+        return f"{self.received} of {'unknown' if self._promised is None else self._promised} bytes"
+
+    def count(self, size: int) -> None:
+        self.received += size
+        if self._promised is not None and self.received > self._promised:
+            raise BrokenClip(f"The body is longer than the {self._promised} bytes that were promised.")
+        if self.received > self.limits.max_bytes:
+            raise BrokenClip(f"The body is larger than {self.limits.max_bytes} bytes, the most that a clip may be.")
+
+    def check_end(self) -> None:
+        if self._promised is not None and self.received != self._promised:
+            raise BrokenClip(f"The body ended after {self.so_far()}.")
+
+
+@asynccontextmanager
+async def _no_slower_than(meter: _Meter, clock: Clock) -> AsyncIterator[None]:
+    """Give up on what runs inside once a window brings too few bytes. Time spent on our own disk does not count."""
+    limits = meter.limits
+
+    async def watch(scope: asyncio.Timeout) -> None:
+        too_slow = False
+        while not too_slow:
+            received, disk_s = meter.received, meter.disk_s
+            await clock.sleep(limits.window_s)
+            receiving_s = limits.window_s - (meter.disk_s - disk_s)
+            too_slow = not meter.on_disk and meter.received - received < limits.min_bytes_per_s * receiving_s
+        scope.reschedule(asyncio.get_running_loop().time())
+
+    try:
+        async with asyncio.timeout(None) as scope:
+            watcher = asyncio.create_task(watch(scope))
+            try:
+                yield
+            finally:
+                watcher.cancel()
+    except TimeoutError as error:
+        raise BrokenClip(
+            f"The body came at less than {limits.min_bytes_per_s:.0f} bytes a second for {limits.window_s:.0f} s; "
+            f"given up after {meter.so_far()}."
+        ) from error
+
+
+class _PartFile:
+    """The file on its way, used by one thread after another.
+
+    The mutable state is the descriptor, the digest and the size; every change happens under the lock, because a
+    cancelled download's clean-up may come while a thread is still writing.
+    """
+
+    def __init__(self, files: Files, path: Path) -> None:
+        self._files = files
+        self._path = path
+        self._lock = threading.Lock()
+        self._digest = hashlib.sha256()
+        self._size_bytes = 0
+        self._descriptor: int | None = None
+        self._created = False
+        self._dropped = False
+
+    def append(self, batch: list[bytes]) -> None:
+        """Write a batch, creating the file for the first one."""
+        with self._lock:
+            self._write(batch)
+
+    def finish(self, rest: list[bytes]) -> Collected:
+        """Write the rest, walk the file, make it durable and close it."""
+        with self._lock:
+            descriptor = self._write(rest)
+            with told_as_disk_refused(f"read {self._path} back"):
+                facts = walk(lambda offset, size: self._files.read(self._path, offset, size), self._size_bytes)
+            with told_as_disk_refused(f"make {self._path} durable"):
+                self._files.fsync(descriptor)
+                self._descriptor = None  # closed or not, a descriptor is never closed twice
+                self._files.close(descriptor)
+        return Collected(size_bytes=self._size_bytes, sha256=self._digest.hexdigest(), facts=facts)
+
+    def discard(self) -> None:
+        """Close and remove what was created, as far as the disk allows."""
+        with self._lock:
+            self._dropped = True
+            if self._descriptor is not None:
+                with suppress(OSError):
+                    self._files.close(self._descriptor)
+                self._descriptor = None
+            if self._created:
+                with suppress(OSError):
+                    self._files.unlink(self._path)
+
+    def _write(self, batch: list[bytes]) -> int:
+        if self._dropped:
+            raise BrokenClip("The download was given up.")
+        if self._descriptor is None:
+            self._descriptor = self._create()
+            self._created = True
+        data = b"".join(batch)
+        self._digest.update(data)
+        self._size_bytes += len(data)
+        with told_as_disk_refused(f"write {self._path}"):
+            self._files.write(self._descriptor, data)
+        return self._descriptor
+
+    def _create(self) -> int:
+        try:
+            with told_as_disk_refused(f"create {self._path}"):
+                return self._files.create(self._path)
+        except DiskRefused as error:
+            if isinstance(error.__cause__, FileExistsError):
+                raise DiskRefused(f"{self._path} is in the way; remove it, then run the same command.") from error
+            raise
