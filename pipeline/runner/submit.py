@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import InputError
 from pipeline.jobs.codec import receipt_to_json
 from pipeline.jobs.state import EventKind, State
-from pipeline.ledger.store import DuplicateJob, OverBudget
+from pipeline.ledger.writer import DuplicateJob, OverBudget
 from pipeline.planning.inputs import read_inputs
 from pipeline.providers.answers import Accepted, Ambiguous, Billing, NotSent, Refused, Scope, Throttled
 from pipeline.providers.base import BilledAt

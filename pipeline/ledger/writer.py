@@ -1,0 +1,267 @@
+"""The synchronous half of the ledger's writing side: what is done in its one thread, with its one connection."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pipeline.errors import LedgerError, Paused, StaleWrite
+from pipeline.jobs.state import EventKind, State
+from pipeline.ledger import rows
+from pipeline.ledger.database import open_writer, told_as_our_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from pipeline.effects import Effects
+    from pipeline.jobs.event import Event
+    from pipeline.jobs.job import Job
+
+
+class OverBudget(Paused):
+    """The next call that can bill would pass the cap; nothing was reserved."""
+
+
+class DuplicateJob(LedgerError):
+    """The vendor gave an id that another item already holds."""
+
+
+class JobHead(NamedTuple):
+    """The least of a job."""
+
+    item_id: str
+    revision: int
+    state: State
+    provider: str
+    model: str
+    fingerprint: str
+    committed_micro_usd: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Write:
+    """One event to be written, with the job before and after it."""
+
+    before: Job | None
+    after: Job
+    event: Event
+
+
+class Writer:
+    """One connection and one epoch. Used by one thread at a time; every method is one transaction."""
+
+    def __init__(self, path: Path, database: sqlite3.Connection, epoch: int) -> None:
+        self.path = path
+        self.epoch = epoch
+        self._database = database
+
+    @classmethod
+    def begin(cls, path: Path, effects: Effects, about: Mapping[str, Any]) -> Writer:
+        """Open or create the ledger and begin an epoch.
+
+        Raises:
+            InputError: not a ledger of ours. DiskRefused: the disk said no.
+        """
+        database = open_writer(path, effects)
+        with told_as_our_errors(path):
+            (epoch,) = database.execute(
+                "INSERT INTO run (epoch, started_at, about) "
+                "SELECT coalesce(max(epoch), 0) + 1, ?, ? FROM run RETURNING epoch",
+                (effects.clock.now().isoformat(), rows.compact(dict(about))),
+            ).fetchone()
+        return cls(path, database, epoch)
+
+    def end(self, at: datetime, outcome: str) -> None:
+        """Say goodbye and close the file."""
+        with told_as_our_errors(self.path):
+            self._database.execute(
+                "UPDATE run SET ended_at = ?, outcome = ? WHERE epoch = ?", (at.isoformat(), outcome, self.epoch)
+            )
+        self.close()
+
+    def close(self) -> None:
+        """Close the file without a word."""
+        self._database.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        database = self._database
+        with told_as_our_errors(self.path):
+            database.execute("BEGIN IMMEDIATE")
+            try:
+                yield database
+                database.execute("COMMIT")
+            except BaseException:
+                if database.in_transaction:
+                    database.execute("ROLLBACK")
+                raise
+
+    def commit(self, batch: Sequence[Write]) -> Mapping[int, Exception]:
+        """Write a batch in one transaction; return those that were refused, by their place.
+
+        Raises:
+            StaleWrite: another run has taken over; nothing was written. DiskRefused: nothing was written.
+        """
+        refusals: dict[int, Exception] = {}
+        with self._transaction() as database:
+            self._check_epoch()
+            for place, write in enumerate(batch):
+                database.execute("SAVEPOINT one")
+                try:
+                    self._write(write)
+                except (StaleWrite, OverBudget, DuplicateJob) as refusal:
+                    database.execute("ROLLBACK TO one")
+                    refusals[place] = refusal
+                database.execute("RELEASE one")
+        return refusals
+
+    def _check_epoch(self) -> None:
+        (newest,) = self._database.execute("SELECT max(epoch) FROM run").fetchone()
+        if newest != self.epoch:
+            raise StaleWrite(f"{self.path}: run {newest} has taken over from run {self.epoch}; this one stops.")
+
+    def _write(self, write: Write) -> None:
+        event, before, after = write.event, write.before, write.after
+        if event.kind is EventKind.SUBMIT_STARTED:
+            self._check_budget(after)
+        self._database.execute(
+            "INSERT INTO event (at, epoch, item_id, revision, kind, data) VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                event.at.isoformat(),
+                self.epoch,
+                event.item_id,
+                event.revision,
+                event.kind.value,
+                rows.compact(event.data),
+            ),
+        )
+        try:
+            if before is None:
+                row = rows.item_row(after, event, self.epoch, with_request=True)
+                self._database.execute(rows.INSERT_ITEM, row)
+            else:
+                self._update(before, after, event)
+        except sqlite3.IntegrityError as error:
+            if "item.job_id" in str(error):
+                raise DuplicateJob(f"{event.item_id}: the vendor's job id {after.job_id} is another item's.") from error
+            raise LedgerError(f"{event.item_id}: the ledger refused {event.kind}: {error}.") from error
+
+    def _update(self, before: Job, after: Job, event: Event) -> None:
+        row = rows.item_row(after, event, self.epoch, with_request=after.request is not before.request)
+        row |= {"state_before": before.state.value, "attempt_before": before.attempt}
+        if self._database.execute(rows.UPDATE_ITEM, row).rowcount != 1:
+            raise StaleWrite(f"{event.item_id}: it is no longer {before.state}, so {event.kind} was not written.")
+        self._update_clips(before, after, event)
+
+    def _update_clips(self, before: Job, after: Job, event: Event) -> None:
+        known = {clip.index: clip for clip in before.clips}
+        remade = event.kind in {EventKind.SUBMIT_STARTED, EventKind.CLAIM_RECEIVED}
+        if remade and known:
+            self._database.execute(
+                "DELETE FROM clip WHERE item_id = ? AND revision = ?", (after.item_id, after.revision)
+            )
+            known = {}
+        for clip in after.clips:
+            old = known.get(clip.index)
+            if old is clip:
+                continue
+            row = rows.clip_row(after, clip, event)
+            if old is None:
+                self._database.execute(rows.INSERT_CLIP, row)
+            elif self._database.execute(rows.UPDATE_CLIP, {**row, "state_before": old.state.value}).rowcount != 1:
+                raise StaleWrite(f"{event.item_id}: clip {clip.index} is no longer {old.state}.")
+
+    def _check_budget(self, job: Job) -> None:
+        cap = self.meta("max_cost_usd")
+        if cap is None:
+            return
+        (committed,) = self._database.execute("SELECT committed_micro_usd FROM money").fetchone()
+        reserve = round(job.reserved_usd * rows.MICRO)
+        if committed + reserve > round(cap * rows.MICRO):
+            raise OverBudget(
+                f"The next clip would cost ${job.reserved_usd:.2f} and ${committed / rows.MICRO:.2f} of the cap of "
+                f"${cap:.2f} are spent, reserved or in doubt. Raise it with --max-cost to go on."
+            )
+
+    def meta(self, key: str) -> Any:
+        """Return a fact about the batch as a whole, or None."""
+        row = self._database.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return json.loads(row[0]) if row else None
+
+    def write_meta(self, values: Mapping[str, Any]) -> None:
+        """Write facts about the batch as a whole."""
+        with self._transaction() as database:
+            database.executemany(
+                "INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
+                [(key, rows.compact(value)) for key, value in values.items()],
+            )
+
+    def place(self, positions: Iterable[tuple[str, int]]) -> None:
+        """Write the order of the items in the manifest."""
+        with self._transaction() as database:
+            database.executemany(
+                "UPDATE item SET position = ? WHERE id = ? AND position <> ?",
+                [(position, item_id, position) for item_id, position in positions],
+            )
+
+    def withdraw(self, keys: Sequence[tuple[str, int]], at: datetime) -> None:
+        """Forget planned items that cost nothing and are no longer wanted."""
+        with self._transaction() as database:
+            self._check_epoch()
+            database.executemany(
+                "INSERT INTO event (at, epoch, item_id, revision, kind, data) VALUES (?, ?, ?, ?, ?, '{}')",
+                [(at.isoformat(), self.epoch, *key, EventKind.ITEM_WITHDRAWN.value) for key in keys],
+            )
+            database.executemany("DELETE FROM item WHERE id = ? AND revision = ?", keys)
+
+    def jobs(self, states: Sequence[State] | None) -> list[Job]:
+        """Return the jobs in some states (all of them for None), in the manifest's order."""
+        with told_as_our_errors(self.path):
+            if states is None:
+                return list(rows.read_jobs(self._database, "ORDER BY position, revision"))
+            names = [state.value for state in states]
+            marks = ",".join("?" * len(names))
+            return list(rows.read_jobs(self._database, f"WHERE state IN ({marks}) ORDER BY position, revision", names))
+
+    def job(self, item_id: str, revision: int) -> Job | None:
+        """Return one job, or None where there is no such item."""
+        with told_as_our_errors(self.path):
+            return next(rows.read_jobs(self._database, "WHERE id = ? AND revision = ?", (item_id, revision)), None)
+
+    def heads(self) -> list[JobHead]:
+        """Return the least of every job, in the manifest's order."""
+        query = (
+            "SELECT id, revision, state, provider, model, json_extract(record, '$.fingerprint'), committed_micro_usd "
+            "FROM item ORDER BY position, revision"
+        )
+        with told_as_our_errors(self.path):
+            return [JobHead(a, b, State(c), *rest) for a, b, c, *rest in self._database.execute(query)]
+
+    def committed_usd(self) -> float:
+        """Return what is spent, reserved or in doubt, over all items."""
+        with told_as_our_errors(self.path):
+            (micro,) = self._database.execute("SELECT committed_micro_usd FROM money").fetchone()
+        return float(micro) / rows.MICRO
+
+    def last_event(self) -> int:
+        """Return the number of the newest event; 0 for none."""
+        with told_as_our_errors(self.path):
+            (seq,) = self._database.execute("SELECT coalesce(max(seq), 0) FROM event").fetchone()
+        return int(seq)
+
+    def doubts_by_run(self, most: int) -> list[tuple[bool, int]]:
+        """Return, for the newest runs before this one, whether it ended in order and how many doubts it added."""
+        kinds = (EventKind.SUBMIT_LOST.value, EventKind.CLAIM_LOST.value)
+        query = (
+            "SELECT run.ended_at IS NOT NULL, "
+            "(SELECT count(*) FROM event WHERE event.epoch = run.epoch + 1 AND event.kind IN (?, ?) "
+            " AND json_extract(event.data, '$.failure.kind') = 'interrupted') "
+            "FROM run WHERE epoch < ? ORDER BY epoch DESC LIMIT ?"
+        )
+        with told_as_our_errors(self.path):
+            return [(bool(a), b) for a, b in self._database.execute(query, (*kinds, self.epoch, most))]
