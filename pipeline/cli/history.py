@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pipeline.jobs.job import Clip, Job
 
 LABEL = 12
-BEGINS_DOUBT = {EventKind.SUBMIT_LOST, EventKind.CLAIM_LOST}
+BEGINS_DOUBT = {EventKind.SUBMIT_LOST, EventKind.CLAIM_LOST, EventKind.HISTORY_LOST}
 
 
 def history_json(root: Path, revisions: Sequence[Job], events: Sequence[Event]) -> dict[str, Any]:
@@ -102,10 +102,15 @@ def _doubt(root: Path, job: Job, events: Sequence[Event]) -> Iterator[str]:
         return
     lost = [event for event in events if event.kind in BEGINS_DOUBT and event.revision == job.revision]
     call = "submit" if job.state is State.SUBMIT_IN_DOUBT else "call for the result"
-    began = _moment(job.intent_at) if job.intent_at else "an unknown moment"
-    noted = _moment(lost[-1].at) if lost else "now"
+    noted = _moment(lost[-1].at) if lost else "an unknown moment"
     yield "In doubt"
-    yield f"  The {call} left after {began}, and its loss was noted at {noted}."
+    if lost and lost[-1].kind is EventKind.HISTORY_LOST:
+        before = [event.at for event in events if event.at < lost[-1].at]
+        since = _moment(before[-1]) if before else "an unknown moment"
+        yield f"  A {call} may have left between {since}, where this ledger ends, and {noted}, when that was noticed."
+    else:
+        began = _moment(job.intent_at) if job.intent_at else "an unknown moment"
+        yield f"  The {call} left after {began}, and its loss was noted at {noted}."
     if job.failure:
         yield f"  What is known: {plain(redact_text(job.failure.message))} ({plain(job.failure.kind)})"
         for name, value in sorted(redact(dict(job.failure.evidence)).items()):
@@ -156,7 +161,7 @@ def learned_from(event: Event) -> list[str]:
     data: Mapping[str, Any] = redact(dict(event.data))
     told: list[str] = []
     match event.kind:
-        case EventKind.SUBMIT_STARTED:
+        case EventKind.SUBMIT_STARTED | EventKind.HISTORY_LOST if "price_usd" in data:
             price = data.get("price_usd")
             told.append("price unknown" if price is None else f"{usd(price)} {COST_SAYS[CostIs(data['price_is'])]}")
         case EventKind.SUBMIT_ACCEPTED | EventKind.DOUBT_ADOPTED:

@@ -67,13 +67,15 @@ class Outlook:
     """Items at the provider that the manifest no longer has; they are finished, since they are paid for."""
     committed_usd: float
     """Spent, reserved or in doubt already."""
+    askable: frozenset[str]
+    """Providers that quote prices and have not been asked."""
 
     def items(self, fate: Fate) -> list[Item]:
         """Return the items of one fate, in the plan's order."""
         return [item for item in self.plan.items if self.fates[item.id] is fate]
 
 
-def look_out(plan: Plan, jobs: Sequence[Job], root: Path) -> Outlook:
+def look_out(plan: Plan, jobs: Sequence[Job], root: Path, askable: frozenset[str] = frozenset()) -> Outlook:
     """Hold a plan against the latest revision of every job of the ledger (none where there is no ledger)."""
     known = {job.item_id: job for job in jobs}
     fates = {item.id: _fate(known.get(item.id)) for item in plan.items}
@@ -89,6 +91,7 @@ def look_out(plan: Plan, jobs: Sequence[Job], root: Path) -> Outlook:
         withdrawn=[job.item_id for job in difference.withdrawn],
         orphaned=sum(_fate(job) is Fate.REATTACH for job in gone),
         committed_usd=sum(round(job.committed_usd * 1_000_000) for job in jobs) / 1_000_000,
+        askable=askable,
     )
 
 
@@ -163,7 +166,9 @@ def _cost_text(outlook: Outlook) -> str:
         told += f"; {usd(outlook.committed_usd)} is spent, reserved or in doubt already"
     if cost.unknown_items:
         models = ", ".join(f"{model.provider}/{model.model}" for model in cost.models if model.unknown_items)
-        told += f".\nNobody says what {models} costs: add it to the manifest's `prices`, or ask with --quote"
+        told += f".\nNobody says what {models} costs: add it to the manifest's `prices`"
+        if any(model.unknown_items and model.provider in outlook.askable for model in cost.models):
+            told += ", or ask with --quote"
         if cap is not None:
             told += f". With the cap of {usd(cap)}, a run refuses an unknown price"
     elif cap is not None:

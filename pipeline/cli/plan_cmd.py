@@ -51,7 +51,8 @@ def command(manifest: Path, *, quote: bool, as_json: bool) -> Exit:
     jobs = _jobs(root, effects)
     if quote:
         plan = _with_quotes(plan, jobs, effects)
-    outlook = look_out(plan, jobs, root)
+    askable = frozenset() if quote else frozenset(filter(_quotes, plan.provider_limits))
+    outlook = look_out(plan, jobs, root, askable)
     to_come = [item.provider for fate in (Fate.SUBMIT, Fate.REATTACH) for item in outlook.items(fate)]
     expected = forecast(to_come, plan.provider_limits, usual_seconds(jobs), IN_FLIGHT)
     if as_json:
@@ -59,6 +60,12 @@ def command(manifest: Path, *, quote: bool, as_json: bool) -> Exit:
     else:
         put(outlook_text(outlook, expected, terminal_width()))
     return Exit.DONE
+
+
+def _quotes(name: str) -> bool:
+    from pipeline.providers.registry import find_provider
+
+    return find_provider(name).capabilities.quotes
 
 
 def _jobs(root: Path, effects: Effects) -> list[Job]:

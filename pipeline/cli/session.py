@@ -13,6 +13,7 @@ import signal
 import socket
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from pipeline.durable import make_folder
 from pipeline.errors import Exit, InputError
 from pipeline.jobs.state import IN_DOUBT, UNSUCCESSFUL, State
 from pipeline.ledger.lock import only_process
+from pipeline.ledger.mark import marks_folder, refuse_restored, write_mark
 from pipeline.ledger.reader import reading
 from pipeline.ledger.store import Ledger
 from pipeline.paths import BatchFolder
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pipeline.effects import Effects
-    from pipeline.ledger.reader import Reader
+    from pipeline.ledger.reader import Reader, Summary
     from pipeline.planning.plan import Plan
     from pipeline.providers.base import GenerationRequest
 
@@ -84,12 +86,18 @@ async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) 
             account_from(environ, find_provider(name).capabilities)  # a missing key is told before anything is made
     folder = BatchFolder(order.root)
     is_new = not folder.ledger.exists()
+    if is_new:
+        _refuse_orphaned_clips(folder)
     make_folder(effects.files, folder.root)
     async with AsyncExitStack() as stack:
         stack.enter_context(only_process(folder, effects))
         ledger = await Ledger.open(folder.ledger, effects, _about())
         ending = ["stopped by an error"]
         stack.push_async_callback(lambda: ledger.close(ending[0]))
+        move_mark = partial(_move_mark, ledger, effects, {} if order.rehearsal else environ)
+        if not order.rehearsal:
+            await _refuse_restored(ledger, effects, environ)
+            stack.push_async_callback(move_mark)
         settings = await _settle_plan(order, ledger, effects)
         if is_new:
             say(f"{folder.root} is new: nothing in it is paid for yet.")
@@ -110,10 +118,36 @@ async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) 
         stop = Stop()
         _listen(stop)
         async with shown(progress, effects.clock):
-            outcome = await BatchRun(run=context, seats=seats, chosen=order.chosen, stop=stop).go()
+            run = BatchRun(run=context, seats=seats, chosen=order.chosen, stop=stop, checkpoint=move_mark)
+            outcome = await run.go()
         ending[0] = "; ".join(outcome.paused_because) or ("stopped by a signal" if outcome.signal else "finished")
     with reading(folder.ledger, effects) as reader:
         return _tell(order, folder, outcome, reader)
+
+
+def _refuse_orphaned_clips(folder: BatchFolder) -> None:
+    """Stop where there are clips and no ledger: they would all be bought again."""
+    if folder.clips.is_dir() and any(folder.clips.glob("*.mp4")):
+        raise InputError(
+            f"{folder.clips} holds clips, and the ledger that says what they are is gone; running now would buy them "
+            f"again. Put {folder.ledger.name} back, or use another -o DIR."
+        )
+
+
+async def _refuse_restored(ledger: Ledger, effects: Effects, environ: Mapping[str, str]) -> None:
+    refuse_restored(
+        marks_folder(environ),
+        await ledger.read_meta("uuid"),
+        await ledger.last_event(),
+        ledger.path.parent,
+        effects.files,
+    )
+
+
+async def _move_mark(ledger: Ledger, effects: Effects, environ: Mapping[str, str]) -> None:
+    if not environ:  # a rehearsal buys nothing that could be bought twice
+        return
+    write_mark(marks_folder(environ), await ledger.read_meta("uuid"), await ledger.last_event(), effects.files)
 
 
 def _about() -> dict[str, Any]:
@@ -293,8 +327,7 @@ def _tell(order: Order, folder: BatchFolder, outcome: Outcome, reader: Reader) -
     reason = " ".join(outcome.paused_because) or None
     say(
         f"{summary.name}: {done} of {count(summary.total, 'item')} done, {count(summary.clips_done, 'clip')} in "
-        f"{folder.clips}; {summary.failed} failed, {summary.in_doubt} in doubt; {usd(summary.committed_usd)} spent"
-        + (f", of which {usd(summary.in_doubt_usd)} in doubt." if summary.in_doubt else ".")
+        f"{folder.clips}; {summary.failed} failed, {summary.in_doubt} in doubt; {_spent(summary)}."
     )
     if reason:
         say(f"Paused: {reason}")
@@ -317,6 +350,15 @@ def _tell(order: Order, folder: BatchFolder, outcome: Outcome, reader: Reader) -
             }
         )
     return code
+
+
+def _spent(summary: Summary) -> str:
+    parts = [f"{usd(summary.committed_usd)} spent"] if summary.committed_usd or not summary.unpriced else []
+    if summary.in_doubt_usd:
+        parts.append(f"of which {usd(summary.in_doubt_usd)} in doubt")
+    if summary.unpriced:
+        parts.append(f"{count(summary.unpriced, 'item')} of unknown price")
+    return ", ".join(parts)
 
 
 def exit_code(states: Mapping[str, State], chosen: frozenset[str] | None, outcome: Outcome) -> Exit:

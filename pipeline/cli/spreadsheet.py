@@ -16,7 +16,8 @@ from pipeline.cli.console import plain
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-FORMULA = tuple("=+-@\t\r\n＝＋－＠")  # noqa: RUF001 - the full-width forms are obeyed as well
+FORMULA = (*"=+-@\t\r\n", *"\uff1d\uff0b\uff0d\uff20")
+"""The signs that make a formula, and their full-width forms, which are obeyed as well."""
 PLAIN_FIELDS = ("id", "state", "provider", "model", "prompt")
 HEADER = (
     *PLAIN_FIELDS,

@@ -145,7 +145,7 @@ async def watch_batches(read: Callable[[], list[Standing]], clock: Clock) -> Non
 def one_line(standing: Standing) -> str:
     """Return a standing as one line of text."""
     return ", ".join(
-        f"{cell} {name}" if 0 < place < 8 else cell
+        f"{cell} {name.removesuffix('s') if cell == '1' else name}" if 0 < place < 8 else cell
         for place, (name, cell) in enumerate(zip(HEADER, _row(standing), strict=True))
         if cell and (place in {0, 1, 2, 8, 9} or cell != "0")
     )

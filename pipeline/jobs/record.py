@@ -136,6 +136,17 @@ def _held(state: State) -> Callable[[Job, Event], Job]:
     return hold
 
 
+def _history_lost(job: Job, event: Event) -> Job:
+    submitted = job.state is State.SUBMITTED
+    return replace(
+        job,
+        state=State.CLAIM_IN_DOUBT if submitted else State.SUBMIT_IN_DOUBT,
+        reserved_usd=job.reserved_usd if submitted else event.data["price_usd"] or 0.0,
+        cost_is=job.cost_is if submitted else CostIs(event.data["price_is"]),
+        failure=failure_from_json(event.data["failure"]),
+    )
+
+
 def _claim_started(job: Job, event: Event) -> Job:
     if job.claims_made >= job.claims_allowed:
         raise IllegalMove(f"{job.item_id}: every allowed claim of this attempt was already made.")
@@ -256,6 +267,7 @@ _EFFECTS: dict[EventKind, Callable[[Job, Event], Job]] = {
     EventKind.CLIP_LOST: _clip_event,
     EventKind.CLIP_PUBLISHED: _clip_event,
     EventKind.CLIP_MISSING: _clip_event,
+    EventKind.HISTORY_LOST: _history_lost,
     EventKind.DOUBT_RESUBMITTED: _doubt_resubmitted,
     EventKind.DOUBT_ADOPTED: _doubt_adopted,
     EventKind.DOUBT_ABANDONED: _ended(State.ABANDONED),

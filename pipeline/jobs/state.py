@@ -87,6 +87,8 @@ class EventKind(StrEnum):
     CLIP_LOST = "clip_lost"
     CLIP_PUBLISHED = "clip_published"
     CLIP_MISSING = "clip_missing"
+    HISTORY_LOST = "history_lost"
+    """The ledger was restored from a copy: what happened to the item since is not known."""
     DOUBT_RESUBMITTED = "doubt_resubmitted"
     DOUBT_ADOPTED = "doubt_adopted"
     DOUBT_ABANDONED = "doubt_abandoned"
@@ -115,6 +117,8 @@ def _moves() -> frozenset[tuple[State | None, EventKind, State]]:
         (s.CLAIMING, e.CLAIM_RECEIVED, s.CLAIMED),
         (s.CLAIMING, e.JOB_FAILED, s.FAILED),
         (s.CLAIMED, e.JOB_LOST, s.LOST),
+        (s.PLANNED, e.HISTORY_LOST, s.SUBMIT_IN_DOUBT),
+        (s.SUBMITTED, e.HISTORY_LOST, s.CLAIM_IN_DOUBT),
         (s.DONE, e.CLIP_MISSING, s.SUBMITTED),
         (s.DONE, e.CLIP_MISSING, s.CLAIMED),
         (s.SUBMIT_IN_DOUBT, e.DOUBT_RESUBMITTED, s.PLANNED),

@@ -30,6 +30,7 @@ BEGINNINGS = frozenset(
         EventKind.SUBMIT_STARTED,
         EventKind.CLAIM_STARTED,
         EventKind.CLIP_STORED,
+        EventKind.HISTORY_LOST,
         EventKind.DOUBT_RESUBMITTED,
         EventKind.RETRIED,
         EventKind.CLAIM_ALLOWED,

@@ -32,6 +32,8 @@ class Summary:
     clips_done: int
     committed_usd: float
     in_doubt_usd: float
+    unpriced: int
+    """Items that may have cost something, and nobody says how much."""
     max_cost_usd: float | None
     last_run: Mapping[str, Any]
 
@@ -79,6 +81,10 @@ class Reader:
                 f"SELECT coalesce(sum(committed_micro_usd), 0) FROM item WHERE state IN ({marks})",  # noqa: S608
                 [state.value for state in sorted(IN_DOUBT)],
             ).fetchone()
+            (unpriced,) = self._database.execute(
+                "SELECT count(*) FROM item WHERE attempt > 0 AND state NOT IN ('planned', 'rejected', 'failed') "
+                "AND json_extract(record, '$.cost_is') = 'unknown'"
+            ).fetchone()
             run = self._database.execute(
                 "SELECT epoch, started_at, ended_at, outcome, about FROM run ORDER BY epoch DESC LIMIT 1"
             ).fetchone()
@@ -88,6 +94,7 @@ class Reader:
             clips_done=clips,
             committed_usd=committed / rows.MICRO,
             in_doubt_usd=in_doubt / rows.MICRO,
+            unpriced=unpriced,
             max_cost_usd=self.meta("max_cost_usd"),
             last_run=dict(zip(("epoch", "started_at", "ended_at", "outcome", "about"), run, strict=True))
             if run

@@ -221,9 +221,9 @@ class Ledger:
         """Return the number of the newest event; 0 for none."""
         return int(await self._alone(self._writer.last_event))
 
-    async def doubts_by_run(self, most: int) -> list[tuple[bool, int]]:
-        """Return, for the newest runs before this one, whether it ended in order and how many doubts it added."""
-        found: list[tuple[bool, int]] = await self._alone(self._writer.doubts_by_run, most)
+    async def interrupted_doubts(self, epochs: int) -> list[int]:
+        """Return how many doubts each of the newest runs, this one first, found left behind by a run that died."""
+        found: list[int] = await self._alone(self._writer.interrupted_doubts, epochs)
         return found
 
 

@@ -254,14 +254,12 @@ class Writer:
             (seq,) = self._database.execute("SELECT coalesce(max(seq), 0) FROM event").fetchone()
         return int(seq)
 
-    def doubts_by_run(self, most: int) -> list[tuple[bool, int]]:
-        """Return, for the newest runs before this one, whether it ended in order and how many doubts it added."""
-        kinds = (EventKind.SUBMIT_LOST.value, EventKind.CLAIM_LOST.value)
+    def interrupted_doubts(self, epochs: int) -> list[int]:
+        """Return how many doubts each of the newest runs, this one first, found left behind by a run that died."""
         query = (
-            "SELECT run.ended_at IS NOT NULL, "
-            "(SELECT count(*) FROM event WHERE event.epoch = run.epoch + 1 AND event.kind IN (?, ?) "
-            " AND json_extract(event.data, '$.failure.kind') = 'interrupted') "
-            "FROM run WHERE epoch < ? ORDER BY epoch DESC LIMIT ?"
+            "SELECT (SELECT count(*) FROM event WHERE event.epoch = run.epoch AND event.kind IN (?, ?) "
+            "AND json_extract(event.data, '$.failure.kind') = 'interrupted') FROM run ORDER BY epoch DESC LIMIT ?"
         )
+        kinds = (EventKind.SUBMIT_LOST.value, EventKind.CLAIM_LOST.value)
         with told_as_our_errors(self.path):
-            return [(bool(a), b) for a, b in self._database.execute(query, (*kinds, self.epoch, most))]
+            return [found for (found,) in self._database.execute(query, (*kinds, epochs))]

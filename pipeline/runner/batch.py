@@ -24,7 +24,7 @@ from pipeline.runner.recover import recover
 from pipeline.runner.submit import submit_planned
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from pipeline.jobs.job import Job
     from pipeline.runner.stop import Stop
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 RESULTS_EVERY_S = 30.0
 RESULTS_SHARE = 50
 """Between two rewrites of results.jsonl lie at least 30 s, and 50 times what the last one took."""
+CRASHES_MOST = 3
+SUSPENSION_CHECK_S = 1.0
+SUSPENDED_S = 15.0
 GRACE_S = 20.0
 """How long a run that was told to terminate waits for the answers of calls that bill."""
 
@@ -56,6 +59,8 @@ class BatchRun:
     chosen: frozenset[str] | None
     """The ids that may be submitted; None for all. What is already at a vendor is finished in any case."""
     stop: Stop
+    checkpoint: Callable[[], Awaitable[None]] | None = None
+    """Called now and then, whenever the results are rewritten."""
     lanes: dict[str, Lane] = field(default_factory=dict)
 
     async def go(self) -> Outcome:
@@ -67,6 +72,7 @@ class BatchRun:
         make_folder(self.run.effects.files, self.run.folder.clips)
         await recover(self.run, {name: seat.capabilities for name, seat in self.seats.items()})
         await self._fill_lanes()
+        await self._stop_a_crash_loop()
         problem = await self._until_done_or_stopped()
         problem = await self._finish_billing() or problem
         await self.rewrite_results()
@@ -90,21 +96,49 @@ class BatchRun:
             if head.state is State.PLANNED and chosen:
                 self.lanes[head.provider].planned.add(Head(head.item_id, head.revision, head.model))
 
+    async def _stop_a_crash_loop(self) -> None:
+        """Buy nothing after several runs in a row that died and each left a doubt: every one may have cost a clip."""
+        found = await self.run.ledger.interrupted_doubts(CRASHES_MOST)
+        if len(found) == CRASHES_MOST and all(found):
+            for lane in self.lanes.values():
+                lane.close(
+                    f"The last {CRASHES_MOST} runs died and each left a clip in doubt, so this run only brings home "
+                    "what is paid for. Find out what kills them (memory?), then run the same command again."
+                )
+
+    async def _watch_for_suspension(self) -> None:
+        """Look at everything again after the machine was suspended: timers stood still, the vendor did not."""
+        clock = self.run.effects.clock
+        gap_s = clock.boottime() - clock.monotonic()
+        while True:
+            await clock.sleep(SUSPENSION_CHECK_S)
+            now_s = clock.boottime() - clock.monotonic()
+            if now_s - gap_s > SUSPENDED_S:
+                self.run.progress.note(
+                    f"The machine was suspended for {now_s - gap_s:.0f} s; every job is looked at anew."
+                )
+                for lane in self.lanes.values():
+                    lane.schedule.all_due(lane.now())
+                    lane.changed()
+            gap_s = now_s
+
     async def _until_done_or_stopped(self) -> BaseException | None:
         """Run the lanes; return what ended them early, if anything did."""
         loop = asyncio.get_running_loop()
         work = loop.create_task(self._run_lanes())
         told = loop.create_task(self.stop.finish.wait())
         results = loop.create_task(self._rewrite_results_now_and_then())
+        watch = loop.create_task(self._watch_for_suspension())
         try:
             await asyncio.wait({work, told, results}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (told, results, work):
+            for task in (told, results, watch, work):
                 task.cancel()
-        return _worst(await _outcomes({work, results}))
+        return _worst(await _outcomes({work, results, watch}))
 
     async def _run_lanes(self) -> None:
         attached = await self.run.ledger.jobs([State.SUBMITTED, State.CLAIMED])
+        attached.sort(key=lambda job: job.submitted_at or self.run.effects.clock.now())  # the first to expire, first
         async with asyncio.TaskGroup() as group:
             for lane in self.lanes.values():
                 group.create_task(_run_lane(lane, [job for job in attached if job.provider == lane.name]))
@@ -126,6 +160,8 @@ class BatchRun:
                 write_results(reader.jobs(), self.run.folder, self.run.effects.files)
 
         await self.run.effects.threads.run(rewrite)
+        if self.checkpoint is not None:
+            await self.checkpoint()
 
     async def _finish_billing(self) -> BaseException | None:
         """Wait for the answers of calls that can bill; at the second request to stop, write them down as unknown.

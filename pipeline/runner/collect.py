@@ -132,7 +132,7 @@ async def _claimed(lane: Lane, live: Live, answer: Claimed) -> None:
         message = "The provider billed the result and named no clip. Ask its support, with the job id."
         told = failure("billed_without_clip", message, Billing.BILLED)
         live.job = await lane.record(live.job, EventKind.JOB_LOST, failure=told)
-        lane.undelivered += 1
+        lane.not_delivered()
         lane.finish(live)
 
 
@@ -285,6 +285,6 @@ async def publish_under_free_name(run: RunContext, job: Job, clip: Clip) -> str:
 
 
 async def _lose_clip(lane: Lane, live: Live, index: int, answer: Gone) -> None:
-    lane.undelivered += 1
+    lane.not_delivered()
     told: dict[str, Any] = failure("clip_gone", answer.message, Billing.BILLED)
     live.job = await lane.record(live.job, EventKind.CLIP_LOST, index=index, failure=told)

@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from pipeline.runner.progress import Binding, Progress
 
 
+UNDELIVERED_LEAST, UNDELIVERED_SHARE = 10, 0.05
+"""Submitting stops after more paid clips than this were not delivered: a number, or a share of the items."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LaneLimits:
     """What bounds one provider in this run: the vendor's documented values where the user said nothing."""
@@ -130,8 +134,6 @@ class Lane:
     """Refusals in a row that concern a whole model."""
     not_sent: int = 0
     """Calls in a row that could not be sent."""
-    undelivered: int = 0
-    """Jobs that were paid for and brought no clip."""
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -181,6 +183,16 @@ class Lane:
         """Ask nothing more; the first reason stays."""
         self.halted = self.halted or reason
         self.close(reason)
+
+    def not_delivered(self) -> None:
+        """Count a clip that was paid for and cannot be had; too many of them close the lane."""
+        progress = self.run.progress
+        progress.undelivered += 1
+        if progress.undelivered > max(UNDELIVERED_LEAST, UNDELIVERED_SHARE * progress.items):
+            self.close(
+                f"{progress.undelivered} clips were paid for and not delivered, so nothing more is bought. "
+                f"Ask {self.name}'s support with the job ids in results.jsonl, then resume."
+            )
 
     def may_submit(self) -> bool:
         """Tell whether there is, or may again be, something to submit."""

@@ -130,6 +130,8 @@ async def _gone(lane: Lane, live: Live, answer: Gone) -> None:
         billed = lane.seat.capabilities.billed_at is BilledAt.SUBMIT
         told = failure("gone", answer.message, Billing.BILLED if billed else Billing.UNBILLED)
         live.job = await lane.record(live.job, EventKind.JOB_LOST, failure=told)
+        if billed:
+            lane.not_delivered()
         lane.finish(live)
         return
     lane.schedule.add(live, now + lane.scaled(GONE_OVER_S / (GONE_TIMES - 1) if live.gone_at else 10.0))

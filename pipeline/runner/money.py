@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pipeline.jobs.job import CostIs
-from pipeline.planning.cost import cost_of
+from pipeline.planning.cost import cost_of, quote_key
 from pipeline.providers.answers import NotSent, Quoted, Refused, Throttled, Transient
 from pipeline.runner.retry import backoff_s
 
@@ -19,16 +19,19 @@ if TYPE_CHECKING:
     from pipeline.providers.base import GenerationRequest, Provider
 
 QUOTE_TRIES = 4
+QUOTE_LIFE_S = 3600.0
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Prices:
-    """Known prices."""
+    """Known prices. The mutable state is the quotes, which are asked for anew when they are an hour old."""
 
     listed: Mapping[str, Price] = field(default_factory=dict)
     """The manifest's `prices`, by "provider/model"."""
-    quotes: Mapping[str, float] = field(default_factory=dict)
+    quotes: dict[str, float] = field(default_factory=dict)
     """Dollars for one submit, by `planning.cost.quote_key`."""
+    quoted_at: dict[str, float] = field(default_factory=dict)
+    """Monotonic; when each quote was last asked for, in this run."""
 
     def of(self, name: str, provider: Provider, request: GenerationRequest) -> tuple[float | None, CostIs]:
         """Return the price of one submit of a request in dollars, and how it is known; None for unknown."""
@@ -44,6 +47,23 @@ class Prices:
         if listed.usd_per_clip is not None:
             return listed.usd_per_clip * clips
         return None if listed.usd_per_second is None else round(listed.usd_per_second * seconds * max(clips, 1), 6)
+
+
+async def refresh_quote(
+    prices: Prices, name: str, provider: Provider, request: GenerationRequest, effects: Effects
+) -> None:
+    """Ask for a request's quote again where the one at hand is an hour old; a vendor that is silent changes nothing.
+
+    A quote that has fallen is taken as it was: the budget counts on the higher of the two.
+    """
+    key = quote_key(name, request)
+    now = effects.clock.monotonic()
+    if key not in prices.quotes or now - prices.quoted_at.setdefault(key, now) < QUOTE_LIFE_S:
+        return
+    prices.quoted_at[key] = now
+    answer = await provider.quote(request)
+    if isinstance(answer, Quoted):
+        prices.quotes[key] = max(answer.price_usd, prices.quotes[key])
 
 
 async def ask_quotes(

@@ -36,6 +36,8 @@ class Progress:
     in_doubt: int = 0
     spent_usd: float = 0.0
     """Spent, reserved and in doubt, over the whole batch."""
+    undelivered: int = 0
+    """Clips that were paid for in this run and cannot be had."""
     looks: int = 0
     throttled: int = 0
     binding: dict[str, Binding] = field(default_factory=dict)

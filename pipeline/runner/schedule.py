@@ -61,6 +61,11 @@ class Schedule:
         heapq.heappop(self._due)
         return live, 0.0
 
+    def all_due(self, now: float) -> None:
+        """Have everything looked at again soon: the machine slept, and what was learned of time is stale."""
+        self._due = [(min(due, now), order, live) for due, order, live in self._due]
+        heapq.heapify(self._due)
+
     def unfinished(self, live: Live, now: float) -> None:
         """Put a job back after a look that found it unfinished."""
         live.spacing_s = min(self.longest_spacing_s, live.spacing_s * GROWTH)

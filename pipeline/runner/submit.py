@@ -22,6 +22,7 @@ from pipeline.planning.inputs import read_inputs
 from pipeline.providers.answers import Accepted, Ambiguous, Billing, NotSent, Refused, Scope, Throttled
 from pipeline.providers.base import BilledAt
 from pipeline.runner.lane import failure
+from pipeline.runner.money import refresh_quote
 from pipeline.runner.planned import Head
 from pipeline.runner.progress import Binding
 from pipeline.runner.retry import backoff_s
@@ -76,6 +77,7 @@ async def _submit_one(lane: Lane, head: Head) -> None:
             await lane.billing_slots.acquire(job)
         contents = await lane.run.effects.threads.run(read_inputs, lane.run.inputs, job.request.files)
         await refuse_without_space(lane)
+        await refresh_quote(lane.run.prices, lane.name, lane.seat.provider, job.request, lane.run.effects)
         await lane.bill(_intend_and_send(lane, job, contents))
     except OverBudget as reason:
         lane.close(str(reason))
