@@ -7,6 +7,7 @@ escapes, so that no manifest and no answer can write to the user's terminal or f
 from __future__ import annotations
 
 import json
+import os
 import sys
 import unicodedata
 from contextlib import suppress
@@ -41,17 +42,21 @@ def say(text: str) -> None:
 
 def put(text: str) -> None:
     """Print a result to stdout, escaped line by line."""
-    sys.stdout.write("\n".join(plain(line) for line in text.split("\n")) + "\n")
+    put_raw("\n".join(plain(line) for line in text.split("\n")) + "\n")
 
 
 def put_json(value: Any) -> None:
     """Print one JSON document to stdout."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=True, indent=2 if sys.stdout.isatty() else None) + "\n")
+    put_raw(json.dumps(value, ensure_ascii=True, indent=2 if sys.stdout.isatty() else None) + "\n")
 
 
 def put_raw(text: str) -> None:
-    """Print text for machines to stdout as it is."""
-    sys.stdout.write(text)
+    """Print text for machines to stdout as it is. A reader that has gone (`| head`) is no reason to fail."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes nowhere, quietly
 
 
 def ask(question: str) -> bool:

@@ -69,6 +69,8 @@ def clipmill(verbose: int) -> None:
 
     Stop it any way you like and run the same command again: it goes on without paying twice and without losing a clip
     that was paid for. Begin with: clipmill init, then clipmill run manifest.yaml --sandbox.
+
+    For completion in bash: eval "$(_CLIPMILL_COMPLETE=bash_source clipmill)"; for zsh and fish likewise.
     """
     level = {0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG)
     logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
@@ -86,7 +88,4 @@ def main() -> NoReturn:
     except ClipmillError as error:
         say(str(error))
         code = error.exit_code
-    except BrokenPipeError:
-        sys.stdout = None  # the reader has gone; nothing is left to flush to it
-        code = Exit.DONE
     sys.exit(code or 0)

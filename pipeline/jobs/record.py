@@ -137,13 +137,20 @@ def _held(state: State) -> Callable[[Job, Event], Job]:
 
 
 def _history_lost(job: Job, event: Event) -> Job:
-    submitted = job.state is State.SUBMITTED
+    failure = failure_from_json(event.data["failure"])
+    if job.state is State.SUBMITTED:
+        # The claims may all have been made: only one that the operator adds is certainly left.
+        return replace(job, state=State.CLAIM_IN_DOUBT, claims_made=job.claims_allowed, failure=failure)
     return replace(
         job,
-        state=State.CLAIM_IN_DOUBT if submitted else State.SUBMIT_IN_DOUBT,
-        reserved_usd=job.reserved_usd if submitted else event.data["price_usd"] or 0.0,
-        cost_is=job.cost_is if submitted else CostIs(event.data["price_is"]),
-        failure=failure_from_json(event.data["failure"]),
+        state=State.SUBMIT_IN_DOUBT,
+        reserved_usd=event.data["price_usd"] or 0.0,
+        cost_is=CostIs(event.data["price_is"]),
+        failure=failure,
+        receipt=None,
+        outputs=(),
+        usage={},
+        clips=(),
     )
 
 

@@ -131,6 +131,7 @@ def _moves() -> frozenset[tuple[State | None, EventKind, State]]:
     for state in fetching:
         for kind in (e.CLIP_STORED, e.CLIP_DISCARDED, e.CLIP_LOST, e.CLIP_PUBLISHED):
             table.add((state, kind, state))
+        table.add((state, e.CLIP_MISSING, state))  # a second clip of a job that has already left `done`
         table.add((state, e.CLIP_PUBLISHED, s.DONE))
         table.add((state, e.CLIP_PUBLISHED, s.LOST))
         table.add((state, e.CLIP_LOST, s.LOST))

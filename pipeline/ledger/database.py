@@ -58,7 +58,7 @@ def told_as_our_errors(path: Path) -> Iterator[None]:
     except sqlite3.DatabaseError as error:
         raise InputError(
             f"{path} is not a sound ledger ({error}). Restore it from a copy, or use another -o DIR."
-        ) from (error)
+        ) from error
 
 
 def open_writer(path: Path, effects: Effects) -> sqlite3.Connection:
@@ -70,10 +70,13 @@ def open_writer(path: Path, effects: Effects) -> sqlite3.Connection:
     """
     with told_as_our_errors(path):
         database = effects.open_database(path)
-        for pragma in WRITER_PRAGMAS:
-            database.execute(pragma).fetchall()
-        if not _is_ours(database, path):
-            _create(database, effects.random)
+        with _closed_on_failure(database):
+            # Asked first: to set the journal's mode would change a stranger's file.
+            exists = _is_ours(database, path)
+            for pragma in WRITER_PRAGMAS:
+                database.execute(pragma).fetchall()
+            if not exists:
+                _create(database, effects.random)
     return database
 
 
@@ -88,12 +91,22 @@ def open_reader(path: Path, effects: Effects) -> sqlite3.Connection:
     with told_as_our_errors(path):
         # Not mode=ro: after a crash a reader must be able to roll the journal back. query_only keeps it from writing.
         database = effects.open_database(path)
-        database.execute("PRAGMA query_only = 1")
-        database.execute("PRAGMA trusted_schema = 0")
-        database.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000}")
-        if not _is_ours(database, path):
-            raise InputError(f"{path} is an empty ledger: nothing was ever planned there.")
+        with _closed_on_failure(database):
+            database.execute("PRAGMA query_only = 1")
+            database.execute("PRAGMA trusted_schema = 0")
+            database.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000}")
+            if not _is_ours(database, path):
+                raise InputError(f"{path} is an empty ledger: nothing was ever planned there.")
     return database
+
+
+@contextmanager
+def _closed_on_failure(database: sqlite3.Connection) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        database.close()
+        raise
 
 
 def _is_ours(database: sqlite3.Connection, path: Path) -> bool:

@@ -73,7 +73,7 @@ class Reader:
     def summary(self) -> Summary:
         """Count items, clips and money."""
         with told_as_our_errors(self.path):
-            states = dict(self._database.execute("SELECT state, count(*) FROM item GROUP BY state"))
+            states = dict(self._database.execute(f"SELECT state, count(*) FROM item {LATEST} GROUP BY state"))  # noqa: S608
             (clips,) = self._database.execute("SELECT count(*) FROM clip WHERE state = 'done'").fetchone()
             (committed,) = self._database.execute("SELECT committed_micro_usd FROM money").fetchone()
             marks = ",".join("?" * len(IN_DOUBT))

@@ -103,6 +103,10 @@ CREATE TRIGGER item_with_money_stays BEFORE DELETE ON item
 WHEN OLD.state <> 'planned' OR OLD.committed_micro_usd <> 0
 BEGIN SELECT RAISE(ABORT, 'illegal move: only an item that cost nothing can be withdrawn'); END;
 
+CREATE TRIGGER clip_begins_wanted BEFORE INSERT ON clip
+WHEN NEW.state <> 'wanted'
+BEGIN SELECT RAISE(ABORT, 'illegal move: a clip begins wanted'); END;
+
 CREATE TRIGGER clip_moves_legally BEFORE UPDATE OF state, event ON clip
 WHEN NOT EXISTS (SELECT 1 FROM clip_move WHERE from_state = OLD.state AND event = NEW.event AND to_state = NEW.state)
 BEGIN SELECT RAISE(ABORT, 'illegal move of a clip'); END;
