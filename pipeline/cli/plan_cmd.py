@@ -34,11 +34,11 @@ def command(manifest: Path, *, quote: bool, as_json: bool) -> Exit:
     from pipeline.cli.forecast import forecast, usual_seconds
     from pipeline.cli.outlook import Fate, look_out, outlook_json, outlook_text
     from pipeline.cli.problems import tell_problems
-    from pipeline.cli.session import IN_FLIGHT
     from pipeline.effects import system
     from pipeline.errors import Exit, ProblemsFound
     from pipeline.paths import default_root
     from pipeline.planning.plan import offline_providers, plan_file
+    from pipeline.runner.lane import IN_FLIGHT
 
     effects = system()
     try:

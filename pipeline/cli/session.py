@@ -47,8 +47,6 @@ if TYPE_CHECKING:
     from pipeline.planning.plan import Plan
     from pipeline.providers.base import GenerationRequest
 
-IN_FLIGHT = 100
-"""Jobs at a provider at once, where neither the user nor the provider says."""
 SANDBOX_ORIGIN = "sandbox"
 """The origin that a rehearsal's jobs are frozen to; its port may change from run to run."""
 
@@ -212,7 +210,7 @@ def _lane_limits(settings: BatchSettings, name: str, speed: float) -> LaneLimits
     documented = find_provider(name).capabilities.limits
     limits = settings.limits_of(name, documented)
     return LaneLimits(
-        in_flight=limits.in_flight or IN_FLIGHT,
+        in_flight=limits.in_flight,
         submits_per_minute=limits.submits_per_minute and limits.submits_per_minute * speed,
         looks_per_minute=limits.looks_per_minute and limits.looks_per_minute * speed,
         failures_per_30_s=documented.failures_per_30_s and int(documented.failures_per_30_s * speed),

@@ -138,7 +138,7 @@ async def _claimed(lane: Lane, live: Live, answer: Claimed) -> None:
 
 async def _claim_again_later(lane: Lane, live: Live, why: str, wait_s: float) -> None:
     live.job = await lane.record(live.job, EventKind.CLAIM_DEFERRED, why=why)
-    lane.schedule.add(live, lane.now() + lane.scaled(wait_s))
+    lane.schedule.add(live, lane.now(), lane.now() + lane.scaled(wait_s))
     lane.changed()
 
 
@@ -211,7 +211,7 @@ async def keep_stream(lane: Lane, live: Live, source: ByteSource) -> None:
             lane.left_behind(live, f"{live.job.item_id} did not arrive whole {BROKEN_MOST} times; resume to try again.")
             return
         wait_s = lane.scaled(backoff_s(live.broken, lane.run.effects.random))
-        lane.schedule.add(live, lane.now() + wait_s)
+        lane.schedule.add(live, lane.now(), lane.now() + wait_s)
         lane.changed()
         return
     finally:

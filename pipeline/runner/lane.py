@@ -7,6 +7,7 @@ when nothing at all can be asked (the key is refused, the network is gone) and l
 from __future__ import annotations
 
 import asyncio
+import math
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -39,11 +40,20 @@ UNDELIVERED_LEAST, UNDELIVERED_SHARE = 10, 0.05
 """Submitting stops after more paid clips than this were not delivered: a number, or a share of the items."""
 
 
+IN_FLIGHT, IN_FLIGHT_LEAST = 100, 8
+"""Jobs at a vendor at once: where no rate limits them or nothing is known of their length, and at the least."""
+LOOKS_FOR_FINDING = 0.6
+"""The share of the looks that may find a finished job; the others find it still running."""
+LAG_SHARE = 0.15
+"""How long a job stays unseen, as a share of its length."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LaneLimits:
     """What bounds one provider in this run: the vendor's documented values where the user said nothing."""
 
-    in_flight: int
+    in_flight: int | None
+    """None to let Little's law decide."""
     submits_per_minute: float | None
     looks_per_minute: float | None
     failures_per_30_s: int | None
@@ -143,7 +153,7 @@ class Lane:
         self.looks = Endpoint(EvenPace(limits.looks_per_minute) if limits.looks_per_minute else Unpaced())
         self.claims = Endpoint(Unpaced())
         self.failures = FailureBudget(limits.failures_per_30_s)
-        self.schedule = Schedule(limits.look_spacing_s / limits.speed)
+        self.schedule = Schedule(limits.look_spacing_s / limits.speed, limits.speed)
         self.billing_slots = BillingSlots(limits.concurrent_billing)
         self.download_slots = asyncio.Semaphore(limits.concurrent_downloads)
 
@@ -151,6 +161,23 @@ class Lane:
     def name(self) -> str:
         """The provider's name."""
         return self.seat.capabilities.name
+
+    @property
+    def in_flight_most(self) -> int:
+        """Return how many jobs may be at the vendor at once.
+
+        Where nobody says, by Little's law: what the rates let through, times how long a job takes and stays unseen.
+        More would only wait at the vendor, and grow older before they are fetched.
+        """
+        limits = self.seat.limits
+        if limits.in_flight is not None:
+            return limits.in_flight
+        rates = [limits.submits_per_minute, limits.looks_per_minute and LOOKS_FOR_FINDING * limits.looks_per_minute]
+        rate_per_s = min((rate / 60 for rate in rates if rate), default=None)
+        expected_s = self.schedule.expected_s()
+        if rate_per_s is None or expected_s is None:
+            return IN_FLIGHT
+        return max(IN_FLIGHT_LEAST, math.ceil(1.25 * rate_per_s * expected_s * (1 + LAG_SHARE)))
 
     def now(self) -> float:
         """Return monotonic seconds."""
@@ -223,13 +250,22 @@ class Lane:
 
     def follow(self, job: Job, *, look: bool = True) -> Live:
         """Begin to follow a job that the vendor has: to look at it, unless it only needs fetching."""
-        live = Live(job=job, since=self.now())
+        clock = self.run.effects.clock
+        age_s = (clock.now() - job.submitted_at).total_seconds() if job.submitted_at else 0.0
+        live = self.schedule.accept(job, self.now() - max(age_s, 0.0))
         self.live[job.item_id, job.revision] = live
         self.run.progress.at_provider += 1
         if look:
             self.schedule.add(live, self.now())
         self.changed()
         return live
+
+    def found(self, live: Live, now: float) -> None:
+        """Learn from a look that found a job finished."""
+        if live.found_at is None:
+            live.found_at = now
+            self.run.progress.found += 1
+            self.run.progress.unseen_s += self.schedule.finished(live, now)
 
     def finish(self, live: Live) -> None:
         """Stop following a job: it ended, is held, or its clips are home."""

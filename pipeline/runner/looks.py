@@ -88,14 +88,17 @@ async def _settle(lane: Lane, live: Live, answer: LookAnswer, group: TaskGroup) 
     match answer:
         case Running():
             live.gone_at.clear()
-            lane.schedule.unfinished(live, now)
-        case Ready() if lane.seat.capabilities.has_claim_step:
-            group.create_task(claim_and_fetch(lane, live))
-        case Ready(outputs=outputs):
-            group.create_task(fetch_outputs(lane, live, outputs))
-        case Streaming(source=source):
-            await keep_stream(lane, live, source)
+            if lane.schedule.is_overdue(live, now):
+                lane.left_behind(
+                    live, f"{live.job.item_id} takes much longer than its like; resume to ask for it again."
+                )
+            else:
+                lane.schedule.unfinished(live, answer, now)
+        case Ready() | Streaming():
+            lane.found(live, now)
+            await _bring_home(lane, live, answer, group)
         case Failed():
+            lane.schedule.ended(live, now)
             told = failure(answer.kind, answer.message, answer.billing)
             live.job = await lane.record(live.job, EventKind.JOB_FAILED, failure=told)
             lane.failures.note(now)
@@ -110,9 +113,19 @@ async def _settle(lane: Lane, live: Live, answer: LookAnswer, group: TaskGroup) 
             if answer.locked_out:
                 lane.submits.pause(now, wait_s)
             lane.run.progress.throttled += 1
-            lane.schedule.add(live, now)
+            lane.schedule.add(live, now, now)
         case Refused() | NotSent() | Transient():
             await _failed_look(lane, live, answer)
+
+
+async def _bring_home(lane: Lane, live: Live, answer: Ready | Streaming, group: TaskGroup) -> None:
+    match answer:
+        case Streaming(source=source):
+            await keep_stream(lane, live, source)
+        case Ready() if lane.seat.capabilities.has_claim_step:
+            group.create_task(claim_and_fetch(lane, live))
+        case Ready(outputs=outputs):
+            group.create_task(fetch_outputs(lane, live, outputs))
 
 
 async def _gone(lane: Lane, live: Live, answer: Gone) -> None:
@@ -134,7 +147,8 @@ async def _gone(lane: Lane, live: Live, answer: Gone) -> None:
             lane.not_delivered()
         lane.finish(live)
         return
-    lane.schedule.add(live, now + lane.scaled(GONE_OVER_S / (GONE_TIMES - 1) if live.gone_at else 10.0))
+    wait_s = lane.scaled(GONE_OVER_S / (GONE_TIMES - 1) if live.gone_at else 10.0)
+    lane.schedule.add(live, now, now + wait_s)
 
 
 async def _failed_look(lane: Lane, live: Live, answer: Refused | NotSent | Transient) -> None:
@@ -152,4 +166,5 @@ async def _failed_look(lane: Lane, live: Live, answer: Refused | NotSent | Trans
             live.job = await lane.record(live.job, EventKind.JOB_FAILED, failure=told)
             lane.finish(live)
             return
-    lane.schedule.add(live, now + lane.scaled(backoff_s(live.failures, lane.run.effects.random, base_s=2.0)))
+    wait_s = lane.scaled(backoff_s(live.failures, lane.run.effects.random, base_s=2.0))
+    lane.schedule.add(live, now, now + wait_s)

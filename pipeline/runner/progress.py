@@ -39,6 +39,10 @@ class Progress:
     undelivered: int = 0
     """Clips that were paid for in this run and cannot be had."""
     looks: int = 0
+    found: int = 0
+    """Jobs that a look found finished."""
+    unseen_s: float = 0.0
+    """For how long they had been finished by then, in expectation, all together."""
     throttled: int = 0
     binding: dict[str, Binding] = field(default_factory=dict)
     """Per provider."""

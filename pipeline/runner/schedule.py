@@ -1,7 +1,8 @@
 """Who is looked at next: one schedule for all jobs of a provider, under one budget of looks.
 
-The mutable state is `_due`, a heap of (when, order, job); a job is in it at most once, and not while it is being
-looked at. `choose` is the one function that picks.
+Each job waits until the time for which it is expected to have been finished and unseen reaches a floor; of those that
+wait no longer, the one with the largest is looked at first. There are no timers and no task a job. The constants scale
+with the class: jobs that finish at once are found at once, and jobs of an hour are not asked after every second.
 """
 
 from __future__ import annotations
@@ -9,13 +10,35 @@ from __future__ import annotations
 import heapq
 import itertools
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from pipeline.providers.answers import Running, Stage
+from pipeline.runner.hazard import Law
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pipeline.jobs.job import Job
 
-FIRST_SPACING_S = 0.02
-GROWTH = 1.4
+UNSEEN_S = 1.0
+"""A look is worth its cost when a job is expected to have been done and unseen for this long ..."""
+MANY = 50
+"""... with this many jobs in flight; with fewer, looks are to be had more cheaply."""
+FLOOR_SHARE, SPACING_SHARE = 1 / 20, 1 / 10
+"""Neither the floor nor the spacing is more than this share of the class's mean."""
+LEAST_S = 0.01
+SCOUTS, SCOUTING_SHARE = 6, 1 / 3
+"""How many jobs of an unknown class are looked at early and often, and how often: at ages that grow by a third."""
+GUARD_S = 120.0
+"""A job not looked at for this long, and for half its age, comes first whatever the law says."""
+FIRST_OF_ALL = 1e6
+OWN_LAW_AFTER = 20
+"""Completions of a class before its own law is believed; until then that of its model is."""
+REFRESH_AFTER, REFRESH_SHARE = 5, 50
+DEADLINE_LEAST_S, DEADLINE_FACTOR, DEADLINE_KNOWN_AFTER = 1800.0, 10.0, 5
+DEADLINE_UNKNOWN_S = 4 * 3600.0
+KEPT_SHARE = 0.25
+"""How much of what an earlier run learned still counts."""
 
 
 @dataclass(eq=False)
@@ -23,8 +46,25 @@ class Live:
     """A job that the vendor has, and what this run has seen of it. Nothing of this needs to be durable."""
 
     job: Job
+    accepted_at: float
+    """Monotonic, as are all times here."""
     since: float
-    """Monotonic; when the submit was acknowledged, as far as this run knows."""
+    """When its age begins to count: when it began to run, as far as that is known."""
+    laws: tuple[Law, Law] = field(default_factory=lambda: (Law(), Law()))
+    """That of its class, and that of its model."""
+    looked_at: float = float("-inf")
+    """When it was last seen unfinished."""
+    due: float = 0.0
+    found_at: float | None = None
+    """When a look first found it finished."""
+    not_before: float = float("-inf")
+    """Set after a look that brought no answer."""
+    ticket: int = 0
+    """Which of its places in the schedule is valid; 0 for none."""
+    is_ripe: bool = False
+    """Whether it is due."""
+    is_scout: bool = False
+    """Whether it is looked at often while nothing is known of its class."""
     looks: int = 0
     failures: int = 0
     """Looks in a row that brought no answer."""
@@ -36,37 +76,178 @@ class Live:
     """Downloads that did not arrive whole."""
     refused: int = 0
     """Claims that were refused."""
-    spacing_s: float = FIRST_SPACING_S
+
+    @property
+    def law(self) -> Law:
+        """The law that is believed of it."""
+        own, pooled = self.laws
+        return own if own.completions >= OWN_LAW_AFTER else pooled
+
+    @property
+    def last_age_s(self) -> float:
+        """Its age when it was last seen unfinished."""
+        return max(self.looked_at - self.since, 0.0)
 
 
 @dataclass
 class Schedule:
-    """When each job is due, and who is first."""
+    """When each job is due, and who is first.
 
-    longest_spacing_s: float
-    _due: list[tuple[float, int, Live]] = field(default_factory=list)
-    _order: itertools.count[int] = field(default_factory=itertools.count)
+    The mutable state is the heap of those that wait, the list of those that are due, and the laws.
+    """
 
-    def add(self, live: Live, due: float) -> None:
-        """Have a job looked at, at `due` or as soon after as the budget allows."""
-        heapq.heappush(self._due, (due, next(self._order), live))
+    advised_spacing_s: float
+    """The least time between two looks at one job that the vendor advises, at this run's speed."""
+    speed: float = 1.0
+    learned: dict[str, Law] = field(default_factory=dict)
+    """By class."""
+    _waiting: list[tuple[float, int, Live]] = field(default_factory=list)
+    _ripe: list[Live] = field(default_factory=list)
+    _members: dict[int, Live] = field(default_factory=dict)
+    """By valid ticket: every job that is waiting or due."""
+    _tickets: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+
+    def __len__(self) -> int:
+        """How many jobs are to be looked at."""
+        return len(self._members)
+
+    def accept(self, job: Job, since: float) -> Live:
+        """Begin with a job that the vendor has had `since` then.
+
+        Of a class of which nothing is known, a few jobs are scouts: they are looked at at once and often, and the
+        others wait for what those find.
+        """
+        own, pooled = class_names(job)
+        laws = (self.learned.setdefault(own, Law()), self.learned.setdefault(pooled, Law()))
+        live = Live(job=job, accepted_at=since, since=since, laws=laws)
+        law = live.law
+        if not law.is_known and law.scouts < SCOUTS:
+            law.scouts += 1
+            live.is_scout = True
+        return live
+
+    def add(self, live: Live, now: float, not_before: float = float("-inf")) -> None:
+        """Have a job looked at as soon as it is worth it, and not before `not_before`."""
+        live.ticket = next(self._tickets)
+        live.not_before = not_before
+        live.due = max(self._due(live, now), not_before)
+        self._members[live.ticket] = live
+        heapq.heappush(self._waiting, (live.due, live.ticket, live))
+
+    def _due(self, live: Live, now: float) -> float:
+        law = live.law
+        last = max(live.looked_at, live.since)
+        guard = last + max(GUARD_S / self.speed, last - live.since)
+        if not law.is_known and not live.is_scout:
+            return guard
+        if not law.is_known and live.looks == 0:
+            return now
+        worth = live.since + law.age_when_unseen_s(live.last_age_s, self._floor_s(law))
+        return max(last + self._spacing_s(law), min(worth, guard))
+
+    def _floor_s(self, law: Law) -> float:
+        many = min(1.0, (len(self._members) + 1) / MANY)
+        return max(LEAST_S / 2, min(UNSEEN_S / self.speed * many, law.mean_s * FLOOR_SHARE))
+
+    def _spacing_s(self, law: Law) -> float:
+        share = SPACING_SHARE if law.is_known else SCOUTING_SHARE
+        return max(LEAST_S, min(self.advised_spacing_s, law.mean_s * share))
 
     def choose(self, now: float) -> tuple[Live | None, float]:
         """Return the job to look at now and 0, or None and the seconds until one is due (infinite for never)."""
-        if not self._due:
-            return None, float("inf")
-        due, _, live = self._due[0]
-        if due > now:
-            return None, due - now
-        heapq.heappop(self._due)
-        return live, 0.0
+        while self._waiting and (self._waiting[0][0] <= now or self._waiting[0][2].ticket != self._waiting[0][1]):
+            _, ticket, live = heapq.heappop(self._waiting)
+            if live.ticket == ticket:
+                live.is_ripe = True
+                self._ripe.append(live)
+        if self._ripe:
+            place = max(range(len(self._ripe)), key=lambda at: self._priority(self._ripe[at], now))
+            live = self._ripe[place]
+            self._ripe[place] = self._ripe[-1]
+            self._ripe.pop()
+            del self._members[live.ticket]
+            live.ticket, live.is_ripe = 0, False
+            return live, 0.0
+        return None, self._waiting[0][0] - now if self._waiting else float("inf")
+
+    def _priority(self, live: Live, now: float) -> float:
+        age_s = now - live.since
+        unwatched_s = now - max(live.looked_at, live.since)
+        starved = unwatched_s >= max(GUARD_S / self.speed, age_s / 2)
+        return live.law.unseen_s(live.last_age_s, age_s) + (FIRST_OF_ALL if starved else 0.0)
+
+    def unfinished(self, live: Live, answer: Running, now: float) -> None:
+        """Learn from a look that found a job unfinished, and put it back."""
+        if answer.usual_s is not None:
+            for law in live.laws:
+                if law.tell_usual(answer.usual_s):
+                    self._reconsider(law, now)
+        if answer.stage is Stage.QUEUED:
+            for law in live.laws:
+                law.survived_s = max(law.survived_s, now - live.accepted_at)
+            live.since = now  # it has not begun: its age counts from when that was last known
+        else:
+            if answer.elapsed_s is not None:
+                live.since = min(live.since, now - answer.elapsed_s)
+            for law in live.laws:
+                law.unfinished(live.last_age_s, now - live.since)
+        live.looked_at = now
+        self.add(live, now)
+
+    def finished(self, live: Live, now: float) -> float:
+        """Learn from a look that found a job finished; return for how long, in expectation, it had been."""
+        delay_s = [law.finished(live.last_age_s, now - live.since) for law in live.laws][live.law is live.laws[1]]
+        for law in live.laws:
+            if law.unread >= max(REFRESH_AFTER, len(self._members) / REFRESH_SHARE) or law.completions == 1:
+                law.refresh()
+                self._reconsider(law, now)
+        return delay_s
+
+    def ended(self, live: Live, now: float) -> None:
+        """Learn from a look that found that a job had failed: it lasted this long, and did not finish."""
+        for law in live.laws:
+            law.unfinished(live.last_age_s, now - live.since)
+
+    def is_overdue(self, live: Live, now: float) -> bool:
+        """Tell whether a job has lasted so much longer than its class that this run waits for it no more."""
+        law = live.law
+        if law.completions < DEADLINE_KNOWN_AFTER:
+            return now - live.since > DEADLINE_UNKNOWN_S / self.speed
+        return now - live.since > max(DEADLINE_LEAST_S / self.speed, DEADLINE_FACTOR * law.quantile_s(0.95))
+
+    def _reconsider(self, law: Law, now: float) -> None:
+        """Work out anew when the jobs of a law are due."""
+        for live in [each for each in self._members.values() if each.law is law and not each.is_ripe]:
+            del self._members[live.ticket]
+            self.add(live, now, live.not_before)
 
     def all_due(self, now: float) -> None:
-        """Have everything looked at again soon: the machine slept, and what was learned of time is stale."""
-        self._due = [(min(due, now), order, live) for due, order, live in self._due]
-        heapq.heapify(self._due)
+        """Have everything looked at again: the machine slept, and what was believed of time is stale."""
+        for live in self._members.values():
+            live.due = now
+        self._waiting = [(now, ticket, live) for ticket, live in self._members.items() if not live.is_ripe]
+        heapq.heapify(self._waiting)
 
-    def unfinished(self, live: Live, now: float) -> None:
-        """Put a job back after a look that found it unfinished."""
-        live.spacing_s = min(self.longest_spacing_s, live.spacing_s * GROWTH)
-        self.add(live, now + live.spacing_s)
+    def expected_s(self) -> float | None:
+        """Return how long a job is expected to last, over the classes that are known; None where none is."""
+        known = [law for name, law in self.learned.items() if law.is_known and law.mean_s > 0]
+        return max((law.mean_s for law in known), default=None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what was learned as plain JSON, by class."""
+        return {name: law.to_json() for name, law in self.learned.items() if law.completions}
+
+    def take_up(self, learned: Mapping[str, Any]) -> None:
+        """Begin with what earlier runs learned."""
+        for name, value in learned.items():
+            law = Law.from_json(value, KEPT_SHARE)
+            if law is not None:
+                self.learned[name] = law
+
+
+def class_names(job: Job) -> tuple[str, str]:
+    """Return the names of a job's class and of the class of all jobs of its model."""
+    parameters = job.request.parameters
+    shape = [str(parameters.get(name, "")) for name in ("duration_seconds", "resolution", "generate_audio")]
+    pooled = f"{job.provider}/{job.request.model}"
+    return "/".join([pooled, *shape]), pooled

@@ -57,11 +57,10 @@ async def submit_planned(lane: Lane, group: TaskGroup) -> None:
 
 def _must_wait(lane: Lane) -> tuple[float, Binding]:
     """Return how long the next submit must wait, and for what; waits without an end are woken by a change."""
-    limits = lane.seat.limits
     bills = lane.seat.capabilities.billed_at is BilledAt.SUBMIT
     if lane.submitting >= SUBMITS_AT_ONCE or (bills and lane.billing_slots.full):
         return float("inf"), Binding.BILLING_CALLS
-    if len(lane.live) + lane.submitting >= limits.in_flight:
+    if len(lane.live) + lane.submitting >= lane.in_flight_most:
         return float("inf"), Binding.IN_FLIGHT
     now = lane.now()
     if lane.submits.paused_until > now:
