@@ -1,4 +1,4 @@
-"""What holds for every test: no key, no base URL, and no packet that leaves this machine.
+"""What holds for every test: no key, no base URL, no mark of the user's, and no packet that leaves this machine.
 
 The guard is an audit hook, which sees every socket whoever opens it, and replaces nothing.
 """
@@ -9,7 +9,11 @@ import ipaddress
 import os
 import re
 import sys
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pytest
 
 SECRET_OR_ADDRESS = re.compile(r".*_(API_KEY|ADMIN_KEY|BASE_URL)")
 NAMES_OF_THIS_MACHINE = {"localhost", "", None}
@@ -45,8 +49,11 @@ def refuse_other_machines(event: str, arguments: tuple[Any, ...]) -> None:
         raise NetworkRefused(f"a test tried to reach {host}; tests stay on loopback")
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Take the user's keys and addresses out of the environment, and close the way to other machines."""
     for name in [name for name in os.environ if SECRET_OR_ADDRESS.fullmatch(name)]:
         del os.environ[name]
+    state = TemporaryDirectory(prefix="clipmill-tests-")
+    config.add_cleanup(state.cleanup)
+    os.environ["XDG_STATE_HOME"] = state.name
     sys.addaudithook(refuse_other_machines)

@@ -28,11 +28,13 @@ from pipeline.jobs.job import Clip, CostIs, Job
 from pipeline.jobs.state import ClipState, EventKind, State
 from pipeline.ledger.results import result
 from pipeline.manifest.schema import schema
+from pipeline.paths import BatchFolder
 from pipeline.planning.limits import CONCURRENT_BILLING, CONCURRENT_DOWNLOADS
 from pipeline.planning.plan import offline_providers, plan_file
 from pipeline.providers import answers
 from pipeline.providers.base import Capabilities, GenerationRequest, Provider
 from pipeline.providers.registry import find_provider, provider_names
+from pipeline.runner.lane import IN_FLIGHT
 from pipeline.sandbox.settings import Fault
 from tests import test_architecture as architecture
 
@@ -46,7 +48,13 @@ NOT_YET = {"resolve", "retry", "check", "export", "report"}
 """Commands that the README says are missing."""
 OTHER_PROGRAMS_OPTIONS = {"--verbose", "--help", "--version"}
 README_LINES, RECORD_LINES = 200, 40
-MADE_BY_A_RUN = {"results.jsonl", "ledger.sqlite", "ledger.lock", "sandbox.sqlite", "sandbox.port"}
+
+
+def files_of_a_batch() -> set[str]:
+    """Return the name of every file that a run can make beside the clips."""
+    folder = BatchFolder(Path())
+    names = [name for name, value in vars(BatchFolder).items() if isinstance(value, property)]
+    return {getattr(folder, name).name for name in names}
 
 
 @cache
@@ -71,7 +79,7 @@ def named(text: str) -> set[str]:
 
 
 def command_of(name: str) -> click.Command:
-    found = clipmill.get_command(click.Context(clipmill), name)  # type: ignore[attr-defined]  # it is a group
+    found = clipmill.get_command(click.Context(clipmill), name)
     assert isinstance(found, click.Command)
     return found
 
@@ -220,11 +228,9 @@ def test_the_readme_shows_a_manifest_that_plans_and_counts_right(tmp_path: Path)
 
 
 def test_the_limits_that_hold_by_default_are_told_as_they_are() -> None:
-    from pipeline.cli.session import IN_FLIGHT
-
     rows = {row[0].strip("`"): row[2] for row in rows_of(text_of("docs/manifest.md"), "limit")}
     venice, modelmax = (find_provider(name).capabilities.limits for name in ("venice", "modelmax"))
-    assert rows["in_flight"] == str(IN_FLIGHT)
+    assert re.findall(r"\d+", rows["in_flight"]) == [str(IN_FLIGHT)]
     assert rows["concurrent_billing"] == str(CONCURRENT_BILLING)
     assert rows["concurrent_downloads"] == str(CONCURRENT_DOWNLOADS)
     assert rows["submits_per_minute"] == f"Venice {venice.submits_per_minute}, ModelMax none"
@@ -234,6 +240,11 @@ def test_the_limits_that_hold_by_default_are_told_as_they_are() -> None:
 
 
 # --- states, the ledger, the results ---
+
+
+def test_the_readme_names_every_file_of_a_batch() -> None:
+    listing = text_of("README.md").partition("## The folder")[2].partition("\n## ")[0]
+    assert [name for name in files_of_a_batch() if name not in listing] == []
 
 
 def test_the_page_of_states_is_what_its_script_prints() -> None:
@@ -328,7 +339,7 @@ def test_every_dotted_name_of_ours_exists(paper: Path) -> None:
     rooms = {path.name for path in (ROOT / "pipeline").iterdir() if (path / "__init__.py").is_file()} | {"effects"}
     for word in named(paper.read_text(encoding="utf-8")):
         steps = word.removesuffix("()").split(".")
-        if len(steps) < 2 or steps[0] not in rooms or word in MADE_BY_A_RUN:
+        if len(steps) < 2 or steps[0] not in rooms or word in files_of_a_batch():
             continue
         if not all(step.isidentifier() for step in steps):
             continue

@@ -40,6 +40,11 @@ def compact(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 
 
+def committed_micro_usd(job: Job) -> int:
+    """Return what the budget counts for a job, in millionths of a dollar."""
+    return round(job.committed_usd * MICRO)
+
+
 def item_row(job: Job, event: Event, epoch: int, *, with_request: bool) -> dict[str, Any]:
     """Return the values of the item's row. The request is left as it is in the table unless asked for."""
     record = job_to_json(job)
@@ -55,7 +60,7 @@ def item_row(job: Job, event: Event, epoch: int, *, with_request: bool) -> dict[
         "provider": job.provider,
         "model": job.request.model,
         "job_id": job.job_id or None,
-        "committed_micro_usd": round(job.committed_usd * MICRO),
+        "committed_micro_usd": committed_micro_usd(job),
         "request": compact(request) if with_request else None,
         "record": compact(record),
     }

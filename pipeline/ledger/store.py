@@ -10,6 +10,7 @@ When a commit fails, nothing new is begun any more, and what was already answere
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -174,10 +175,10 @@ class Ledger:
             return
         for event in events:
             job = await self._alone(self._writer.job, event.item_id, event.revision)
-            try:
-                await self.record(job, event)
-            except (IllegalMove, StaleWrite):
-                continue
+            with suppress(IllegalMove):
+                write = Write(before=job, after=apply(job, event), event=event)
+                # Not by `record`, which on a disk that is still full would save it in the journal cleared below.
+                await self._alone(self._writer.commit, [write])
         await self._alone(self._emergency.clear)
 
     async def write_meta(self, values: Mapping[str, Any]) -> None:

@@ -68,21 +68,27 @@ class Writer:
             InputError: not a ledger of ours. DiskRefused: the disk said no.
         """
         database = open_writer(path, effects)
-        with told_as_our_errors(path):
-            (epoch,) = database.execute(
-                "INSERT INTO run (epoch, started_at, about) "
-                "SELECT coalesce(max(epoch), 0) + 1, ?, ? FROM run RETURNING epoch",
-                (effects.clock.now().isoformat(), rows.compact(dict(about))),
-            ).fetchone()
+        try:
+            with told_as_our_errors(path):
+                (epoch,) = database.execute(
+                    "INSERT INTO run (epoch, started_at, about) "
+                    "SELECT coalesce(max(epoch), 0) + 1, ?, ? FROM run RETURNING epoch",
+                    (effects.clock.now().isoformat(), rows.compact(dict(about))),
+                ).fetchone()
+        except BaseException:
+            database.close()
+            raise
         return cls(path, database, epoch)
 
     def end(self, at: datetime, outcome: str) -> None:
         """Say goodbye and close the file."""
-        with told_as_our_errors(self.path):
-            self._database.execute(
-                "UPDATE run SET ended_at = ?, outcome = ? WHERE epoch = ?", (at.isoformat(), outcome, self.epoch)
-            )
-        self.close()
+        try:
+            with told_as_our_errors(self.path):
+                self._database.execute(
+                    "UPDATE run SET ended_at = ?, outcome = ? WHERE epoch = ?", (at.isoformat(), outcome, self.epoch)
+                )
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Close the file without a word."""
@@ -127,8 +133,8 @@ class Writer:
 
     def _write(self, write: Write) -> None:
         event, before, after = write.event, write.before, write.after
-        if event.kind is EventKind.SUBMIT_STARTED:
-            self._check_budget(after)
+        if before is not None and event.kind in {EventKind.SUBMIT_STARTED, EventKind.CLAIM_ALLOWED}:
+            self._check_budget(before, after)
         self._database.execute(
             "INSERT INTO event (at, epoch, item_id, revision, kind, data) VALUES (?, ?, ?, ?, ?, ?)",
             (
@@ -160,7 +166,7 @@ class Writer:
 
     def _update_clips(self, before: Job, after: Job, event: Event) -> None:
         known = {clip.index: clip for clip in before.clips}
-        remade = event.kind in {EventKind.SUBMIT_STARTED, EventKind.CLAIM_RECEIVED}
+        remade = not after.clips or event.kind is EventKind.CLAIM_RECEIVED
         if remade and known:
             self._database.execute(
                 "DELETE FROM clip WHERE item_id = ? AND revision = ?", (after.item_id, after.revision)
@@ -176,15 +182,15 @@ class Writer:
             elif self._database.execute(rows.UPDATE_CLIP, {**row, "state_before": old.state.value}).rowcount != 1:
                 raise StaleWrite(f"{event.item_id}: clip {clip.index} is no longer {old.state}.")
 
-    def _check_budget(self, job: Job) -> None:
+    def _check_budget(self, before: Job, after: Job) -> None:
         cap = self.meta("max_cost_usd")
         if cap is None:
             return
         (committed,) = self._database.execute("SELECT committed_micro_usd FROM money").fetchone()
-        reserve = round(job.reserved_usd * rows.MICRO)
+        reserve = rows.committed_micro_usd(after) - rows.committed_micro_usd(before)
         if committed + reserve > round(cap * rows.MICRO):
             raise OverBudget(
-                f"The next clip would cost ${job.reserved_usd:.2f} and ${committed / rows.MICRO:.2f} of the cap of "
+                f"The next clip would cost ${reserve / rows.MICRO:.2f} and ${committed / rows.MICRO:.2f} of the cap of "
                 f"${cap:.2f} are spent, reserved or in doubt. Raise it with --max-cost to go on."
             )
 
@@ -210,14 +216,23 @@ class Writer:
             )
 
     def withdraw(self, keys: Sequence[tuple[str, int]], at: datetime) -> None:
-        """Forget planned items that cost nothing and are no longer wanted."""
+        """Forget planned items that cost nothing and are no longer wanted: all of them, or none.
+
+        Raises:
+            StaleWrite: one of them is gone, no longer planned, or may have cost something.
+        """
         with self._transaction() as database:
             self._check_epoch()
             database.executemany(
                 "INSERT INTO event (at, epoch, item_id, revision, kind, data) VALUES (?, ?, ?, ?, ?, '{}')",
                 [(at.isoformat(), self.epoch, *key, EventKind.ITEM_WITHDRAWN.value) for key in keys],
             )
-            database.executemany("DELETE FROM item WHERE id = ? AND revision = ?", keys)
+            try:
+                gone = database.executemany("DELETE FROM item WHERE id = ? AND revision = ?", keys).rowcount
+            except sqlite3.IntegrityError as error:
+                raise StaleWrite(f"{self.path}: nothing was withdrawn: {error}.") from error
+            if gone != len(keys):
+                raise StaleWrite(f"{self.path}: nothing was withdrawn, for some of the items are not there.")
 
     def jobs(self, states: Sequence[State] | None) -> list[Job]:
         """Return the jobs in some states (all of them for None), in the manifest's order."""

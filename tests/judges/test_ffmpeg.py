@@ -45,7 +45,8 @@ def clips(batch: Path) -> list[dict[str, Any]]:
 
 def probed(path: Path) -> dict[str, Any]:
     command = ["ffprobe", "-v", "error", "-count_frames", "-show_streams", "-of", "json", str(path)]
-    return json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    told: dict[str, Any] = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    return told
 
 
 def test_there_are_clips_to_judge(clips: list[dict[str, Any]]) -> None:

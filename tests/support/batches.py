@@ -30,6 +30,8 @@ from tests.support.simulation.simulated_effects import InlineThreads, VirtualClo
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from aiohttp.typedefs import Middleware
+
     from pipeline.effects import Effects
     from pipeline.jobs.job import Job
     from pipeline.manifest.model import Price
@@ -76,6 +78,8 @@ class Vendor:
 
     world: World
     settings: SandboxSettings
+    doorkeepers: Sequence[Middleware] = ()
+    """They see every request before the sandbox does, the first one first."""
 
     def __post_init__(self) -> None:
         """Start it."""
@@ -83,6 +87,7 @@ class Vendor:
         app = make_app(
             self.settings, clock=VirtualClock(self.world.loop), state=self.state, threads=InlineThreads()
         )
+        app.middlewares.extend(self.doorkeepers)
         self.world.serve(app, HOST, PORT)
 
     def ask(self, path: str) -> Any:

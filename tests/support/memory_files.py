@@ -112,6 +112,14 @@ class MemoryFiles:
         """Return all regular files and their live bytes."""
         return {path: data for path in sorted(self._names) if (data := self.bytes_at(path)) is not None}
 
+    def sizes(self, folder: Path) -> dict[Path, int]:
+        """Return the regular files in a folder and their live sizes, without calling the hook."""
+        return {
+            path: len(entry.live)
+            for path, entry in self._names.items()
+            if path.parent == folder and not entry.is_folder and not entry.is_link
+        }
+
     @property
     def open_descriptors(self) -> int:
         """How many descriptors are open."""

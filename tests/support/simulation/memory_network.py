@@ -151,6 +151,10 @@ class MemoryNetwork:
         self._connectors[process].append(connector)
         return connector
 
+    def process_of(self, connection: int) -> Process | None:
+        """Return who opened a connection that is still open; None for a server's own, and for a closed one."""
+        return self._open[connection].process if connection in self._open else None
+
     def cut(self) -> None:
         """Reset every connection, at both ends; what is under way still arrives before."""
         for connection in list(self._open.values()):

@@ -13,11 +13,15 @@ class Trace:
 
     def __init__(self, time: Callable[[], float]) -> None:
         self.lines: list[tuple[float, str]] = []
+        self.listener: Callable[[str], None] | None = None
+        """Told each line as it is added."""
         self._time = time
 
     def note(self, what: str) -> None:
         """Add a line at the present virtual time."""
         self.lines.append((self._time(), what))
+        if self.listener is not None:
+            self.listener(what)
 
     def __str__(self) -> str:
         return "".join(f"{time:14.6f}  {what}\n" for time, what in self.lines)

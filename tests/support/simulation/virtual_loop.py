@@ -92,6 +92,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """What callbacks and forgotten tasks raised with nobody to hear it."""
         self.resolve: Callable[[str], list[str]] | None = None
         """Host name to addresses; OSError for an unknown one. A network sets it. Real names are never looked up."""
+        self.before_callback: Callable[[], None] | None = None
+        """Called between any two callbacks, whoever's they are; what it raises leaves `run_until_complete`."""
         self._now = 0.0
         self._shuffle = shuffle
         self._turns_per_instant = turns_per_instant
@@ -208,13 +210,15 @@ class VirtualLoop(asyncio.BaseEventLoop):
             ready.clear()
             ready.extend(order)
         for _ in range(len(ready)):
-            handle = ready.popleft()
-            if not handle._cancelled:
-                try:
+            try:
+                if self.before_callback is not None:
+                    self.before_callback()
+                handle = ready.popleft()
+                if not handle._cancelled:
                     handle._run()
-                except BaseException:
-                    self._interruption = None
-                    raise
+            except BaseException:
+                self._interruption = None
+                raise
             if self._interruption is not None:
                 error, self._interruption = self._interruption, None
                 raise error

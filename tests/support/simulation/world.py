@@ -40,6 +40,7 @@ class World:
         *,
         shuffle: bool = False,
         latency_s: tuple[float, float] = (0.0, 0.0),
+        late: tuple[float, float] = (0.0, 0.0),
         limit_s: float = math.inf,
     ) -> None:
         """Make a world at virtual time 0.
@@ -48,6 +49,7 @@ class World:
             seed: draws the order of callbacks, the latencies and each process's jitter.
             shuffle: run each turn's callbacks in an order drawn from the seed.
             latency_s: the least and the most that a piece of data takes to cross the network.
+            late: how probable it is that a piece takes longer, and by how much at most.
             limit_s: the virtual time past which the simulation fails.
         """
         self.seed = seed
@@ -55,7 +57,9 @@ class World:
         self.trace = Trace(self.loop.time)
         latency, (least_s, most_s) = self.random("latency"), latency_s
         draw = partial(latency.uniform, least_s, most_s) if most_s > least_s else lambda: least_s
-        self.network = MemoryNetwork(self.loop, self.trace, latency=draw, now=VirtualClock(self.loop).now)
+        probability, later_s = late
+        straggle = (lambda: draw() + later_s * latency.random() * (latency.random() < probability)) if later_s else draw
+        self.network = MemoryNetwork(self.loop, self.trace, latency=straggle, now=VirtualClock(self.loop).now)
         self.files = MemoryFiles()
         """The machine's disk, which every process shares and which outlives them."""
         self.databases = MemoryDatabases(on_create=lambda path: self.files.plant(path, b""))

@@ -1,0 +1,64 @@
+# Every target works on an empty machine with Python 3.11 or newer and the package index; `make help` lists them.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
+
+DEMO := manifests/quickstart.yaml
+DEMO_FOLDER := output/quickstart-sandbox
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check judges bench docs clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.demo ## Make eight clips on the sandbox: no key, no cost
+	@$(BIN)/clipmill run $(DEMO) --sandbox
+	@echo "The clips are in $(DEMO_FOLDER)/clips, the results in $(DEMO_FOLDER)/results.jsonl."
+
+test: $(VENV)/.dev ## Run the tests that need nothing but Python packages
+	@$(BIN)/python -m pytest -q -m "not judge"
+
+check: $(VENV)/.dev ## Lint, formatting and types
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+
+judges: $(VENV)/.dev ## Run the tests that need other programs; what is missing is named and skipped
+	@for part in ffprobe:"nobody else reads the clips" chromium:"nobody looks at the report" \
+	  npm:"no stranger's client is tried" fusermount3:"no power is cut"; do \
+	  command -v "$${part%%:*}" >/dev/null || echo "missing: $${part%%:*} ($${part#*:})"; done
+	@$(BIN)/python -m pytest -q -m judge -rs || [ $$? -eq 5 ]
+
+bench: $(VENV)/.dev ## Run the benchmarks
+	@set -e; for script in benchmarks/bench_*.py; do \
+	  [ -e "$$script" ] || { echo "There is no benchmarks/bench_*.py."; break; }; \
+	  echo "== $$script"; $(BIN)/python "$$script"; done
+
+docs: $(VENV)/.dev ## Write the generated pages again
+	@$(BIN)/python docs/state_machine.py > docs/state-machine.md.new
+	@mv docs/state-machine.md.new docs/state-machine.md
+
+clean: ## Remove the virtual environment, the caches and the builds; never a batch
+	@rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/made:
+	@$(PYTHON) -c 'import sys; sys.exit("clipmill needs Python 3.11 or newer; name one: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+# An environment for development has all of it already.
+$(VENV)/.demo: pyproject.toml | $(VENV)/made
+	@echo "Installing clipmill into $(VENV) ..."
+	@[ -e $(VENV)/.dev ] || $(PIP) install --only-binary=av,pillow -e ".[media]" || { \
+	  echo "PyAV and Pillow have no wheels for this machine; the sandbox hands out packaged clips instead."; \
+	  $(PIP) install -e .; }
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/made
+	@echo "Installing clipmill and its tests into $(VENV) ..."
+	@$(PIP) install --upgrade "pip>=25.1"
+	@$(PIP) install -e ".[all]" --group dev
+	@touch $@

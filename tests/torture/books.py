@@ -1,0 +1,104 @@
+"""The ledger as an outsider reads it: what is committed at this moment, whoever is alive.
+
+In goes a simulated world; out come records. The connection belongs to no process, so that no crash closes it, and every
+read is finished before it returns, so that no writer ever waits for it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from pipeline.jobs.event import Event
+from pipeline.ledger import rows
+from pipeline.paths import BatchFolder
+from tests.support.batches import ROOT
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Mapping, Sequence
+
+    from pipeline.jobs.job import Job
+    from tests.support.simulation.world import World
+
+FOLDER = BatchFolder(ROOT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Books:
+    """Everything that a ledger says."""
+
+    jobs: Mapping[str, Job] = field(default_factory=dict)
+    """By item; these simulations make no second revision."""
+    events: Sequence[tuple[int, Event]] = ()
+    """With the epoch that wrote each, in order."""
+    committed_micro_usd: int = 0
+    by_item_micro_usd: Mapping[str, int] = field(default_factory=dict)
+    max_cost_usd: float | None = None
+
+    @cached_property
+    def kinds(self) -> Mapping[str, Sequence[str]]:
+        """The kinds of the events of each item, in order."""
+        found: dict[str, list[str]] = {}
+        for _, event in self.events:
+            found.setdefault(event.item_id, []).append(event.kind.value)
+        return found
+
+    def count(self, item_id: str, *kinds: str) -> int:
+        """Return how many events of these kinds an item has."""
+        return sum(kind in kinds for kind in self.kinds.get(item_id, ()))
+
+    @cached_property
+    def accepted_ids(self) -> frozenset[str]:
+        """The vendor's ids that were ever written down."""
+        return frozenset(
+            event.data["receipt"]["job_id"]
+            for _, event in self.events
+            if event.kind.value in {"submit_accepted", "doubt_adopted"}
+        )
+
+
+class Auditor:
+    """Reads the books of one world. The mutable state is the connection, opened once there is a ledger."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._database: sqlite3.Connection | None = None
+
+    def connection(self) -> sqlite3.Connection | None:
+        """Return a connection to the ledger, or None while there is none with a schema in it."""
+        if self._database is None and self._world.files.bytes_at(FOLDER.ledger) is not None:
+            database = self._world.databases.open(FOLDER.ledger)
+            if database.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+                self._database = database
+            else:
+                database.close()
+        return self._database
+
+    def rows(self, query: str, *values: Any) -> list[Any]:
+        """Return the rows of a query; none where there is no ledger."""
+        database = self.connection()
+        return [] if database is None else database.execute(query, values).fetchall()
+
+    def saved(self) -> list[Event]:
+        """Return the events in the journal of last resort: they are as durable as the ledger's."""
+        journal = self._world.files.bytes_at(FOLDER.emergency)
+        return [] if not journal else [Event.from_json(json.loads(line)) for line in journal.splitlines()]
+
+    def books(self) -> Books:
+        """Read everything."""
+        database = self.connection()
+        if database is None:
+            return Books()
+        jobs = list(rows.read_jobs(database, "ORDER BY position, revision"))
+        events = self.rows("SELECT epoch, kind, item_id, revision, at, data FROM event ORDER BY seq")
+        cap = self.rows("SELECT value FROM meta WHERE key = 'max_cost_usd'")
+        return Books(
+            jobs={job.item_id: job for job in jobs},
+            events=[(epoch, event) for (epoch, *_), event in zip(events, rows.read_events(e[1:] for e in events))],
+            committed_micro_usd=self.rows("SELECT committed_micro_usd FROM money")[0][0],
+            by_item_micro_usd=dict(self.rows("SELECT id, committed_micro_usd FROM item")),
+            max_cost_usd=json.loads(cap[0][0]) if cap else None,
+        )
