@@ -30,12 +30,12 @@ def command(*, folder: Path, max_cost: float | None, yes: bool, as_json: bool) -
     from pipeline.cli.keys import environment
     from pipeline.cli.session import Order, carry_out
     from pipeline.effects import system
-    from pipeline.errors import InputError
+    from pipeline.ledger.reader import reading
     from pipeline.paths import BatchFolder
 
-    batch = BatchFolder(folder)
-    if not batch.ledger.is_file():
-        raise InputError(f"There is no ledger at {batch.ledger}. Name a batch folder, such as output/quickstart.")
+    effects = system()
+    with reading(BatchFolder(folder).ledger, effects) as reader:
+        speed = reader.meta("rehearsal_speed") or 0.0
     order = Order(
         root=folder,
         plan=None,
@@ -44,9 +44,8 @@ def command(*, folder: Path, max_cost: float | None, yes: bool, as_json: bool) -
         max_cost_usd=max_cost,
         yes=yes,
         as_json=as_json,
-        speed=60.0 if batch.sandbox_state.exists() else 0.0,
+        speed=speed,
     )
-    effects = system()
     try:
         return asyncio.run(carry_out(order, effects, environment(os.environ, Path.cwd())))
     finally:

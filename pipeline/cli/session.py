@@ -6,34 +6,30 @@ says what there is to do.
 
 from __future__ import annotations
 
-import asyncio
-import os
 import shlex
 import signal
-import socket
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pipeline import __version__
 from pipeline.cli.bars import shown
 from pipeline.cli.console import ask, count, put_json, say, usd
-from pipeline.cli.rehearsal import overlay, sandbox_child
+from pipeline.cli.epoch import begin_epoch
+from pipeline.cli.rehearsal import sandbox_child
+from pipeline.cli.seats import make_seats
 from pipeline.cli.settings import BatchSettings
+from pipeline.cli.signals import listen
 from pipeline.durable import make_folder
 from pipeline.errors import Exit, InputError
 from pipeline.jobs.state import IN_DOUBT, UNSUCCESSFUL, State
-from pipeline.ledger.lock import only_process
-from pipeline.ledger.mark import marks_folder, refuse_restored, write_mark
+from pipeline.ledger.mark import marks_folder
 from pipeline.ledger.reader import reading
-from pipeline.ledger.store import Ledger
 from pipeline.paths import BatchFolder
 from pipeline.planning.cost import quote_key
 from pipeline.providers.registry import account_from, find_provider
 from pipeline.runner.batch import BatchRun, Outcome
-from pipeline.runner.lane import LaneLimits, RunContext, Seat
+from pipeline.runner.lane import RunContext
 from pipeline.runner.money import Prices, ask_quotes
 from pipeline.runner.progress import Progress
 from pipeline.runner.reconcile import OnChange, compare, refuse_undecided, write_plan
@@ -44,11 +40,10 @@ if TYPE_CHECKING:
 
     from pipeline.effects import Effects
     from pipeline.ledger.reader import Reader, Summary
+    from pipeline.ledger.store import Ledger
     from pipeline.planning.plan import Plan
     from pipeline.providers.base import GenerationRequest
-
-SANDBOX_ORIGIN = "sandbox"
-"""The origin that a rehearsal's jobs are frozen to; its port may change from run to run."""
+    from pipeline.runner.lane import Seat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +67,11 @@ class Order:
         """Whether this is a rehearsal."""
         return self.speed > 0
 
+    @property
+    def command(self) -> str:
+        """The command that was given."""
+        return "resume" if self.plan is None else "run"
+
 
 async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) -> Exit:
     """Take a batch as far as it can go, and say how it ended.
@@ -88,19 +88,16 @@ async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) 
         _refuse_orphaned_clips(folder)
     make_folder(effects.files, folder.root)
     async with AsyncExitStack() as stack:
-        stack.enter_context(only_process(folder, effects))
-        ledger = await Ledger.open(folder.ledger, effects, _about())
-        ending = ["stopped by an error"]
-        stack.push_async_callback(lambda: ledger.close(ending[0]))
-        move_mark = partial(_move_mark, ledger, effects, {} if order.rehearsal else environ)
-        if not order.rehearsal:
-            await _refuse_restored(ledger, effects, environ)
-            stack.push_async_callback(move_mark)
+        marks = None if order.rehearsal else marks_folder(environ)
+        epoch = await stack.enter_async_context(begin_epoch(folder, effects, marks, command=order.command))
+        ledger = epoch.ledger
         settings = await _settle_plan(order, ledger, effects)
         if is_new:
             say(f"{folder.root} is new: nothing in it is paid for yet.")
         urls = await stack.enter_async_context(sandbox_child(folder, order.speed)) if order.rehearsal else {}
-        seats = await _seats(order, settings, folder, effects, environ, urls)
+        with reading(folder.ledger, effects) as reader:
+            names = reader.providers()
+        seats = make_seats(names, settings, effects, environ, speed=order.speed, urls=urls)
         for seat in seats.values():
             stack.push_async_callback(seat.provider.close)
         prices = await _price(order, settings, seats, folder, effects)
@@ -114,11 +111,11 @@ async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) 
             progress=progress,
         )
         stop = Stop()
-        _listen(stop)
+        listen(stop)
         async with shown(progress, effects.clock):
-            run = BatchRun(run=context, seats=seats, chosen=order.chosen, stop=stop, checkpoint=move_mark)
+            run = BatchRun(run=context, seats=seats, chosen=order.chosen, stop=stop, checkpoint=epoch.move_mark)
             outcome = await run.go()
-        ending[0] = "; ".join(outcome.paused_because) or ("stopped by a signal" if outcome.signal else "finished")
+        epoch.ending = "; ".join(outcome.paused_because) or ("stopped by a signal" if outcome.signal else "finished")
     with reading(folder.ledger, effects) as reader:
         return _tell(order, folder, outcome, reader)
 
@@ -130,26 +127,6 @@ def _refuse_orphaned_clips(folder: BatchFolder) -> None:
             f"{folder.clips} holds clips, and the ledger that says what they are is gone; running now would buy them "
             f"again. Put {folder.ledger.name} back, or use another -o DIR."
         )
-
-
-async def _refuse_restored(ledger: Ledger, effects: Effects, environ: Mapping[str, str]) -> None:
-    refuse_restored(
-        marks_folder(environ),
-        await ledger.read_meta("uuid"),
-        await ledger.last_event(),
-        ledger.path.parent,
-        effects.files,
-    )
-
-
-async def _move_mark(ledger: Ledger, effects: Effects, environ: Mapping[str, str]) -> None:
-    if not environ:  # a rehearsal buys nothing that could be bought twice
-        return
-    write_mark(marks_folder(environ), await ledger.read_meta("uuid"), await ledger.last_event(), effects.files)
-
-
-def _about() -> dict[str, Any]:
-    return {"pid": os.getpid(), "host": socket.gethostname(), "version": __version__}
 
 
 async def _settle_plan(order: Order, ledger: Ledger, effects: Effects) -> BatchSettings:
@@ -172,53 +149,10 @@ async def _settle_plan(order: Order, ledger: Ledger, effects: Effects) -> BatchS
     if cap is not None:
         await ledger.write_meta({"max_cost_override_usd": cap})
     else:
-        cap = await ledger.read_meta("max_cost_override_usd") or settings.max_cost_usd
-    await ledger.write_meta({"max_cost_usd": cap})
+        override = await ledger.read_meta("max_cost_override_usd")
+        cap = settings.max_cost_usd if override is None else override
+    await ledger.write_meta({"max_cost_usd": cap, "rehearsal_speed": order.speed})
     return settings
-
-
-async def _seats(
-    order: Order,
-    settings: BatchSettings,
-    folder: BatchFolder,
-    effects: Effects,
-    environ: Mapping[str, str],
-    urls: Mapping[str, str],
-) -> dict[str, Seat]:
-    """Make a seat for every provider that the ledger names."""
-    with reading(folder.ledger, effects) as reader:
-        names = reader.providers()
-    seats = {}
-    for name in names:
-        factory = find_provider(name)
-        capabilities = factory.capabilities
-        here = environ
-        if order.rehearsal:
-            here = overlay(environ, urls, name, capabilities.key_variable, capabilities.base_url_variable)
-        account = account_from(here, capabilities)
-        seats[name] = Seat(
-            provider=factory(account, effects),
-            capabilities=capabilities,
-            base_url=SANDBOX_ORIGIN if order.rehearsal else account.base_url,
-            account=account.fingerprint,
-            limits=_lane_limits(settings, name, order.speed or 1.0),
-        )
-    return seats
-
-
-def _lane_limits(settings: BatchSettings, name: str, speed: float) -> LaneLimits:
-    documented = find_provider(name).capabilities.limits
-    limits = settings.limits_of(name, documented)
-    return LaneLimits(
-        in_flight=limits.in_flight,
-        submits_per_minute=limits.submits_per_minute and limits.submits_per_minute * speed,
-        looks_per_minute=limits.looks_per_minute and limits.looks_per_minute * speed,
-        failures_per_30_s=documented.failures_per_30_s and int(documented.failures_per_30_s * speed),
-        look_spacing_s=documented.look_spacing_s,
-        concurrent_billing=limits.concurrent_billing,
-        concurrent_downloads=limits.concurrent_downloads,
-        speed=speed,
-    )
 
 
 async def _price(
@@ -243,7 +177,7 @@ async def _price(
     attached = before.count(State.SUBMITTING, State.SUBMITTED, State.CLAIMING, State.CLAIMED)
     parts = [
         f"{before.count(State.DONE)} done",
-        f"{attached} at the provider, free to go on with" if attached else "",
+        f"{attached} at the provider, to be brought home" if attached else "",
         f"{before.in_doubt} in doubt ({usd(before.in_doubt_usd)})" if before.in_doubt else "",
         f"{before.failed} failed" if before.failed else "",
         f"{fresh} to submit ({_known(fresh_usd, unknown)})" if fresh else "nothing to submit",
@@ -297,24 +231,6 @@ def _sum(
         else:
             micro += round(price_usd * 1_000_000)
     return micro / 1_000_000, fresh, unknown
-
-
-def _listen(stop: Stop) -> None:
-    """Have signals ask the run to stop; the third leaves at once."""
-    loop = asyncio.get_running_loop()
-
-    def heard(number: int) -> None:
-        stop.ask(number)
-        match stop.asked:
-            case 1:
-                say("Stopping: calls that bill are being finished. Once more to leave with their outcome in doubt.")
-            case 2:
-                say("Leaving: the outcome of calls under way is written down as unknown.")
-            case _:
-                os._exit(128 + number)
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, heard, number)
 
 
 def _tell(order: Order, folder: BatchFolder, outcome: Outcome, reader: Reader) -> Exit:

@@ -71,7 +71,7 @@ class Job:
     attempt: int = 0
     """How many submissions were made, the present one included; a deferred one does not count."""
     orphans: int = 0
-    """How many of them were lost where a submit costs nothing. Their jobs are never claimed."""
+    """How many of them the vendor left unanswered where a submit costs nothing. Their jobs are never claimed."""
     claims_allowed: int = 1
     """How many claims may be made of this attempt; the operator's `--ask-once` adds one."""
     claims_made: int = 0

@@ -96,8 +96,9 @@ def _submit_deferred(job: Job, _event: Event) -> Job:
     return replace(job, state=State.PLANNED, attempt=job.attempt - 1, reserved_usd=0.0, cost_is=CostIs.UNKNOWN)
 
 
-def _submit_orphaned(job: Job, _event: Event) -> Job:
-    return replace(job, state=State.PLANNED, orphans=job.orphans + 1, reserved_usd=0.0, cost_is=CostIs.UNKNOWN)
+def _submit_orphaned(job: Job, event: Event) -> Job:
+    lost = 0 if event.data.get("interrupted") else 1  # our own death says nothing against the vendor
+    return replace(job, state=State.PLANNED, orphans=job.orphans + lost, reserved_usd=0.0, cost_is=CostIs.UNKNOWN)
 
 
 def _submit_accepted(job: Job, event: Event) -> Job:

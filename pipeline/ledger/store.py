@@ -189,6 +189,16 @@ class Ledger:
         """Return a fact about the batch as a whole, or None."""
         return await self._alone(self._writer.meta, key)
 
+    async def learned(self) -> dict[str, Any]:
+        """Return what earlier runs learned of each class of jobs."""
+        found: dict[str, Any] = await self._alone(self._writer.learned)
+        return found
+
+    async def keep_learned(self, learned: Mapping[str, Any]) -> None:
+        """Keep what this run has learned, for the next one. On a failing disk that is not worth a word."""
+        if learned and self._broken is None:
+            await self._alone(self._writer.keep_learned, dict(learned))
+
     async def place(self, positions: Iterable[tuple[str, int]]) -> None:
         """Write the order of the items in the manifest."""
         await self._alone(self._writer.place, list(positions))

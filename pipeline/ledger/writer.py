@@ -207,6 +207,19 @@ class Writer:
                 [(key, rows.compact(value)) for key, value in values.items()],
             )
 
+    def learned(self) -> dict[str, Any]:
+        """Return what earlier runs learned of each class of jobs."""
+        with told_as_our_errors(self.path):
+            return {name: json.loads(state) for name, state in self._database.execute("SELECT * FROM learned")}
+
+    def keep_learned(self, learned: Mapping[str, Any]) -> None:
+        """Keep what this run has learned, for the next one."""
+        with self._transaction() as database:
+            database.executemany(
+                "INSERT INTO learned VALUES (?, ?) ON CONFLICT DO UPDATE SET state = excluded.state",
+                [(name, rows.compact(state)) for name, state in learned.items()],
+            )
+
     def place(self, positions: Iterable[tuple[str, int]]) -> None:
         """Write the order of the items in the manifest."""
         with self._transaction() as database:

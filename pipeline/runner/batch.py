@@ -75,7 +75,10 @@ class BatchRun:
         await self._stop_a_crash_loop()
         problem = await self._until_done_or_stopped()
         problem = await self._finish_billing() or problem
-        await self.rewrite_results()
+        try:
+            await self.rewrite_results()
+        except Paused as refused:  # the disk; what ended the run tells more than that its view is stale
+            problem = problem or refused
         if problem is not None and not isinstance(problem, Paused):
             raise problem
         reasons = [str(problem)] if problem else []
@@ -83,8 +86,10 @@ class BatchRun:
         return Outcome(paused_because=tuple(dict.fromkeys(reasons)), signal=self.stop.signal)
 
     async def _fill_lanes(self) -> None:
+        learned = await self.run.ledger.learned()
         for name, seat in self.seats.items():
-            self.lanes[name] = Lane(seat=seat, run=self.run)
+            lane = self.lanes[name] = Lane(seat=seat, run=self.run)
+            lane.schedule.take_up({key: law for key, law in learned.items() if key.startswith(f"{name}/")})
         progress = self.run.progress
         progress.spent_usd = await self.run.ledger.committed_usd()
         for head in await self.run.ledger.heads():
@@ -159,6 +164,8 @@ class BatchRun:
             with reading(self.run.ledger.path, self.run.effects) as reader:
                 write_results(reader.jobs(), self.run.folder, self.run.effects.files)
 
+        for lane in self.lanes.values():
+            await self.run.ledger.keep_learned(lane.schedule.to_json())
         await self.run.effects.threads.run(rewrite)
         if self.checkpoint is not None:
             await self.checkpoint()

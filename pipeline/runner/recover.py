@@ -53,7 +53,7 @@ async def _submit_cut_short(run: RunContext, job: Job, capabilities: Capabilitie
         await _record(run, job, EventKind.SUBMIT_LOST, failure=told)
         run.progress.note(f"{job.item_id} is in doubt: {INTERRUPTED} It is held, and counted as spent.")
     else:
-        await _record(run, job, EventKind.SUBMIT_ORPHANED, why=INTERRUPTED, evidence={})
+        await _record(run, job, EventKind.SUBMIT_ORPHANED, why=INTERRUPTED, interrupted=True)
 
 
 async def _settle(run: RunContext, job: Job, clip: Clip) -> Job:

@@ -1,0 +1,84 @@
+"""One epoch of a batch's ledger: the lock, the ledger open for writing, and the high-water mark that moves with it.
+
+Every command that writes to a ledger goes in and out through here, so that the lock is always held, a ledger that was
+restored from a copy is noticed before anything is decided on it, and the last word is written whatever happens.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipeline import __version__
+from pipeline.ledger.lock import only_process
+from pipeline.ledger.mark import refuse_restored, write_mark
+from pipeline.ledger.store import Ledger
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from pipeline.effects import Effects
+    from pipeline.paths import BatchFolder
+
+
+@dataclass(kw_only=True)
+class Epoch:
+    """A ledger that this process alone may write. The mutable state is `ending`."""
+
+    ledger: Ledger
+    effects: Effects
+    marks: Path | None
+    """Where this user's marks lie; None for a rehearsal, which buys nothing that could be bought twice."""
+    ending: str = "stopped by an error"
+    """What the ledger will say of how this epoch ended."""
+
+    async def refuse_restored(self) -> None:
+        """Stop where the ledger is older than its mark.
+
+        Raises:
+            InputError: it is; the text says how to go on.
+        """
+        if self.marks is not None:
+            ledger = self.ledger
+            last = await ledger.last_event()
+            refuse_restored(self.marks, await ledger.read_meta("uuid"), last, ledger.path.parent, self.effects.files)
+
+    async def move_mark(self) -> None:
+        """Note outside the batch's folder how far its ledger has come."""
+        if self.marks is not None:
+            last = await self.ledger.last_event()
+            write_mark(self.marks, await self.ledger.read_meta("uuid"), last, self.effects.files)
+
+
+@asynccontextmanager
+async def begin_epoch(
+    folder: BatchFolder, effects: Effects, marks: Path | None, *, command: str, restored: bool = False
+) -> AsyncIterator[Epoch]:
+    """Take the batch's lock and open its ledger for writing; let both go at the end.
+
+    Args:
+        folder: the batch's; it exists.
+        effects: what the ledger reaches the world with.
+        marks: where this user's marks lie; None for a rehearsal.
+        command: the command that writes.
+        restored: go on even where the ledger is older than its mark; the caller then moves the mark when it has dealt
+            with that.
+
+    Raises:
+        BatchLocked: another process runs the batch. InputError: not a ledger of ours, or one restored from a copy.
+        DiskRefused: the disk said no.
+    """
+    about = {"pid": os.getpid(), "host": socket.gethostname(), "version": __version__, "command": command}
+    async with AsyncExitStack() as stack:
+        stack.enter_context(only_process(folder, effects))
+        ledger = await Ledger.open(folder.ledger, effects, about)
+        epoch = Epoch(ledger=ledger, effects=effects, marks=marks)
+        stack.push_async_callback(lambda: ledger.close(epoch.ending))
+        if not restored:
+            await epoch.refuse_restored()
+            stack.push_async_callback(epoch.move_mark)
+        yield epoch

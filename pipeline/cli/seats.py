@@ -1,0 +1,73 @@
+"""The providers of a batch, each ready to be called: its key, its limits, and where a rehearsal sends it instead."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipeline.cli.rehearsal import overlay
+from pipeline.providers.registry import account_from, find_provider
+from pipeline.runner.lane import LaneLimits, Seat
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from pipeline.cli.settings import BatchSettings
+    from pipeline.effects import Effects
+
+SANDBOX_ORIGIN = "sandbox"
+"""The origin that a rehearsal's jobs are frozen to; its port may change from run to run."""
+
+
+def make_seats(
+    names: Iterable[str],
+    settings: BatchSettings,
+    effects: Effects,
+    environ: Mapping[str, str],
+    *,
+    speed: float,
+    urls: Mapping[str, str],
+) -> dict[str, Seat]:
+    """Make a seat for each of the providers named.
+
+    Args:
+        names: the providers.
+        settings: the batch's.
+        effects: what its providers reach the world with.
+        environ: holds the keys and the base URLs.
+        speed: of the rehearsal's sandbox; 0 for a real run.
+        urls: where the rehearsal's sandbox stands in for each provider; unused in a real run.
+
+    Raises:
+        InputError: there is no such provider, or its key is missing.
+    """
+    seats = {}
+    for name in names:
+        factory = find_provider(name)
+        capabilities = factory.capabilities
+        here = environ
+        if speed:
+            here = overlay(environ, urls, name, capabilities.key_variable, capabilities.base_url_variable)
+        account = account_from(here, capabilities)
+        seats[name] = Seat(
+            provider=factory(account, effects),
+            capabilities=capabilities,
+            base_url=SANDBOX_ORIGIN if speed else account.base_url,
+            account=account.fingerprint,
+            limits=_lane_limits(settings, name, speed or 1.0),
+        )
+    return seats
+
+
+def _lane_limits(settings: BatchSettings, name: str, speed: float) -> LaneLimits:
+    documented = find_provider(name).capabilities.limits
+    limits = settings.limits_of(name, documented)
+    return LaneLimits(
+        in_flight=limits.in_flight,
+        submits_per_minute=limits.submits_per_minute and limits.submits_per_minute * speed,
+        looks_per_minute=limits.looks_per_minute and limits.looks_per_minute * speed,
+        failures_per_30_s=documented.failures_per_30_s and int(documented.failures_per_30_s * speed),
+        look_spacing_s=documented.look_spacing_s,
+        concurrent_billing=limits.concurrent_billing,
+        concurrent_downloads=limits.concurrent_downloads,
+        speed=speed,
+    )
