@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import json
 import os
 import random
 import sqlite3
@@ -115,6 +116,13 @@ class Locks(Protocol):
         """Take the lock, write `holder` into its file, and return what lets it go. Raises LockHeld."""
 
 
+class Shelf(Protocol):
+    """Small records that all processes of one user on one machine share."""
+
+    def update(self, name: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        """Replace a record by what `change` makes of it, with nobody in between; a missing one is empty."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Effects:
     """Everything that reaches outside the process, in one record."""
@@ -130,6 +138,8 @@ class Effects:
     open_database: Callable[[Path], sqlite3.Connection]
     """Opens (or creates) a SQLite file; the ledger sets its own pragmas."""
     locks: Locks = field(default_factory=lambda: SystemLocks())
+    shelf: Shelf | None = None
+    """Where the budgets of calls are shared with other batches of this user; None to share them with nobody."""
 
 
 class SystemClock:
@@ -252,6 +262,31 @@ class SystemLocks:
         os.ftruncate(descriptor, 0)
         os.write(descriptor, holder.encode())
         return lambda: os.close(descriptor)
+
+
+class SystemShelf:
+    """One small file a record, under a lock while it is changed. What cannot be read or written is not shared."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def update(self, name: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:  # noqa: D102
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            descriptor = os.open(self._folder / name, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError:
+            change({})
+            return
+        with os.fdopen(descriptor, "r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            try:
+                found = json.loads(file.read() or b"{}")
+            except ValueError:
+                found = {}
+            text = json.dumps(change(found if isinstance(found, dict) else {}))
+            file.seek(0)
+            file.truncate()
+            file.write(text.encode())
 
 
 def open_database(path: Path) -> sqlite3.Connection:

@@ -11,10 +11,11 @@ output/<name>/
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +81,9 @@ class BatchFolder:
 def default_root(working_folder: Path, name: str, *, sandbox: bool) -> Path:
     """Return `output/<name>/` under the working folder; a rehearsal has a folder of its own."""
     return working_folder / "output" / (f"{name}-sandbox" if sandbox else name)
+
+
+def state_folder(environ: Mapping[str, str]) -> Path:
+    """Return where this user's state outside any batch lies: `$XDG_STATE_HOME/clipmill`, else under ~/.local/state."""
+    home = environ.get("XDG_STATE_HOME")
+    return (Path(home) if home else Path(environ.get("HOME", "~")).expanduser() / ".local" / "state") / "clipmill"

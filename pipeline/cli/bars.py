@@ -6,7 +6,7 @@ import sys
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cli.console import plain, say, usd
+from pipeline.cli.console import duration, plain, say, usd
 from pipeline.runner.progress import Binding
 
 if TYPE_CHECKING:
@@ -42,9 +42,20 @@ def line(progress: Progress) -> str:
         f"{progress.failed} failed" if progress.failed else "",
         f"{progress.in_doubt} in doubt" if progress.in_doubt else "",
         f"{usd(progress.spent_usd)} spent" if progress.spent_usd else "",
+        *_figures(progress),
         waiting_for(progress),
     ]
     return ", ".join(part for part in parts if part)
+
+
+def _figures(progress: Progress) -> list[str]:
+    """Return expected finish, looks a clip and detection lag, as far as they are known."""
+    figures = []
+    if progress.finishes_in_s is not None and progress.done < progress.items:
+        figures.append(f"about {duration(progress.finishes_in_s)} to go")
+    if progress.looks_a_clip is not None and progress.lag_s is not None:
+        figures.append(f"{progress.looks_a_clip:.1f} looks a clip, found after {progress.lag_s:.1f} s")
+    return figures
 
 
 def waiting_for(progress: Progress) -> str:
@@ -83,20 +94,20 @@ async def _draw_bars(progress: Progress, clock: Clock) -> None:
         )
 
     bars = [bar("submitted", 0), bar("done", 1)]
-    foot = tqdm(position=2, bar_format="{desc}", disable=None, leave=True)
+    heads, foot = (tqdm(position=at, bar_format="{desc}", disable=None, leave=True) for at in (2, 3))
     told = 0
     try:
         while True:
-            told = _redraw(progress, bars, foot, told)
+            told = _redraw(progress, bars, heads, foot, told)
             await clock.sleep(REDRAW_S)
     finally:
         with suppress(OSError):
-            _redraw(progress, bars, foot, told)
-            for drawn in (*bars, foot):
+            _redraw(progress, bars, heads, foot, told)
+            for drawn in (*bars, heads, foot):
                 drawn.close()
 
 
-def _redraw(progress: Progress, bars: list[Any], foot: Any, told: int) -> int:
+def _redraw(progress: Progress, bars: list[Any], heads: Any, foot: Any, told: int) -> int:
     from tqdm import tqdm
 
     for note in progress.notes[told:]:
@@ -105,8 +116,18 @@ def _redraw(progress: Progress, bars: list[Any], foot: Any, told: int) -> int:
         drawn.total = progress.items
         drawn.n = value
         drawn.refresh()
-    foot.set_description_str(
+    counts = (
         f"{progress.at_provider} at the provider, {progress.downloaded} downloaded, {progress.failed} failed, "
-        f"{progress.in_doubt} in doubt, {usd(progress.spent_usd)} spent; {waiting_for(progress) or 'at work'}"
+        f"{progress.in_doubt} in doubt, {usd(progress.spent_usd)} spent"
     )
+    heads.set_description_str(_cut(counts))
+    foot.set_description_str(_cut("; ".join([*_figures(progress), waiting_for(progress) or "at work"])))
     return len(progress.notes)
+
+
+def _cut(text: str) -> str:
+    """Return a line that fits the terminal: one that wraps would break the drawing."""
+    from shutil import get_terminal_size
+
+    width = get_terminal_size().columns - 1
+    return text if len(text) <= width else text[: width - 1] + "…"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 import signal
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,11 +21,11 @@ from pipeline.cli.seats import make_seats
 from pipeline.cli.settings import BatchSettings
 from pipeline.cli.signals import listen
 from pipeline.durable import make_folder
+from pipeline.effects import SystemShelf
 from pipeline.errors import Exit, InputError
 from pipeline.jobs.state import IN_DOUBT, UNSUCCESSFUL, State
-from pipeline.ledger.mark import marks_folder
 from pipeline.ledger.reader import reading
-from pipeline.paths import BatchFolder
+from pipeline.paths import BatchFolder, state_folder
 from pipeline.planning.cost import quote_key
 from pipeline.providers.registry import account_from, find_provider
 from pipeline.runner.batch import BatchRun, Outcome
@@ -82,13 +82,15 @@ async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) 
     if order.plan is not None and not order.rehearsal:
         for name in {item.provider for item in order.plan.items}:
             account_from(environ, find_provider(name).capabilities)  # a missing key is told before anything is made
+    if not order.rehearsal:
+        effects = replace(effects, shelf=SystemShelf(state_folder(environ) / "budgets"))
     folder = BatchFolder(order.root)
     is_new = not folder.ledger.exists()
     if is_new:
         _refuse_orphaned_clips(folder)
     make_folder(effects.files, folder.root)
     async with AsyncExitStack() as stack:
-        marks = None if order.rehearsal else marks_folder(environ)
+        marks = None if order.rehearsal else state_folder(environ) / "marks"
         epoch = await stack.enter_async_context(begin_epoch(folder, effects, marks, command=order.command))
         ledger = epoch.ledger
         settings = await _settle_plan(order, ledger, effects)

@@ -10,6 +10,7 @@ import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pipeline.cli.console import duration
 from pipeline.jobs.state import IN_DOUBT, LIVE, State
 from pipeline.ledger.reader import reading
 from pipeline.paths import BatchFolder
@@ -33,6 +34,8 @@ class Standing:
     last_run: str
     """What is known of the last run, as words; empty where there was none."""
     next_command: str
+    figures: Mapping[str, Any]
+    """What a run that is at work says of itself now and then: expected finish, looks a clip, lag, what it waits for."""
 
     @property
     def at_provider(self) -> int:
@@ -51,12 +54,14 @@ def standing_of(root: Path, effects: Effects) -> Standing:
         summary = reader.summary()
         running = is_running(summary.last_run, folder.lock)
         next_command = shlex.join(_next(root, summary, running, reader))
+        figures = (reader.meta("progress") or {}) if running else {}
     return Standing(
         root=root,
         summary=summary,
         running=running,
         last_run=_told(summary.last_run, running),
         next_command=next_command,
+        figures=figures,
     )
 
 
@@ -79,7 +84,21 @@ def standing_json(standing: Standing) -> dict[str, Any]:
         "running": standing.running,
         "last_run": standing.last_run or None,
         "next": standing.next_command,
+        "figures": dict(standing.figures) or None,
     }
+
+
+def figures_text(standing: Standing) -> str:
+    """Return what a run says of itself, as one sentence; empty where it has not said anything yet."""
+    told = standing.figures
+    parts = []
+    if told.get("finishes_in_s") is not None:
+        parts.append(f"about {duration(told['finishes_in_s'])} to go")
+    if told.get("looks_a_clip") is not None and told.get("lag_s") is not None:
+        parts.append(f"{told['looks_a_clip']:.1f} looks a clip, found after {told['lag_s']:.1f} s")
+    if told.get("waiting_for"):
+        parts.append(f"waiting for {' and '.join(told['waiting_for'])}")
+    return f"as of {told['at'][11:19]} UTC: {', '.join(parts)}" if parts else ""
 
 
 def batch_folders(output: Path) -> list[Path]:

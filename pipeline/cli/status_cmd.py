@@ -85,10 +85,14 @@ def status_text(standings: Sequence[Standing], width: int | None = None) -> str:
     """Return the table of batches, and below it what comes next for each."""
     from pipeline.cli.columns import columns, cut
     from pipeline.cli.console import plain
+    from pipeline.cli.standing import figures_text
 
     table = columns(HEADER, map(_row, standings), right=range(1, 9), width=width)
+    told = [f"{plain(_name(each))}: {figures_text(each)}" for each in standings if figures_text(each)]
     follow = [f"{plain(_name(standing))}: {plain(standing.next_command)}" for standing in standings]
-    return "\n".join([table, "", "Next:", *(cut(f"  {line}", width) if width else f"  {line}" for line in follow)])
+    below = [*(["", "At work:"] if told else []), *(f"  {line}" for line in told), "", "Next:"]
+    below += [f"  {line}" for line in follow]
+    return "\n".join([table, *(cut(line, width) if width else line for line in below)])
 
 
 def _name(standing: Standing) -> str:

@@ -75,7 +75,9 @@ def open_writer(path: Path, effects: Effects) -> sqlite3.Connection:
             exists = _is_ours(database, path)
             for pragma in WRITER_PRAGMAS:
                 database.execute(pragma).fetchall()
-            if not exists:
+            if exists:
+                _refuse_damaged(database)
+            else:
                 _create(database, effects.random)
     return database
 
@@ -121,6 +123,13 @@ def _is_ours(database: sqlite3.Connection, path: Path) -> bool:
     if version > VERSION:
         raise InputError(f"{path} was written by a newer clipmill (ledger version {version}). Upgrade clipmill.")
     return True
+
+
+def _refuse_damaged(database: sqlite3.Connection) -> None:
+    """Walk every page (1 ms a megabyte): writing to a damaged file could lose what is still sound in it."""
+    (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        raise sqlite3.DatabaseError(" ".join(verdict.split()))
 
 
 def _create(database: sqlite3.Connection, random: Random) -> None:

@@ -6,22 +6,15 @@ bought since. Its last event is then older than the mark, and running it could p
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.durable import make_folder, write_atomically
 from pipeline.errors import DiskRefused, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from pathlib import Path
 
     from pipeline.effects import Files
-
-
-def marks_folder(environ: Mapping[str, str]) -> Path:
-    """Return where this user's marks lie: `$XDG_STATE_HOME/clipmill/marks`, by default under ~/.local/state."""
-    home = environ.get("XDG_STATE_HOME") or str(Path(environ.get("HOME", "~")).expanduser() / ".local" / "state")
-    return Path(home) / "clipmill" / "marks"
 
 
 def refuse_restored(folder: Path, ledger_id: str, last_event: int, root: Path, files: Files) -> None:

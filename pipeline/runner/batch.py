@@ -166,6 +166,8 @@ class BatchRun:
 
         for lane in self.lanes.values():
             await self.run.ledger.keep_learned(lane.schedule.to_json())
+        told = {"at": self.run.effects.clock.now().isoformat(), **self.run.progress.to_json()}
+        await self.run.ledger.write_meta({"progress": told})
         await self.run.effects.threads.run(rewrite)
         if self.checkpoint is not None:
             await self.checkpoint()

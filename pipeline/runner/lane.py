@@ -11,6 +11,7 @@ import math
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from pipeline.jobs.codec import failure_to_json
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from pipeline.paths import BatchFolder
     from pipeline.providers.answers import Billing
     from pipeline.providers.base import Capabilities, GenerationRequest, Provider
+    from pipeline.runner.limits import Pace
     from pipeline.runner.money import Prices
     from pipeline.runner.progress import Binding, Progress
 
@@ -149,13 +151,22 @@ class Lane:
     def __post_init__(self) -> None:
         """Set up the limits."""
         limits = self.seat.limits
-        self.submits = Endpoint(SlidingLog(limits.submits_per_minute) if limits.submits_per_minute else Unpaced())
-        self.looks = Endpoint(EvenPace(limits.looks_per_minute) if limits.looks_per_minute else Unpaced())
-        self.claims = Endpoint(Unpaced())
+        self.submits = self._endpoint(
+            "submits", SlidingLog(limits.submits_per_minute) if limits.submits_per_minute else Unpaced()
+        )
+        self.looks = self._endpoint(
+            "looks", EvenPace(limits.looks_per_minute) if limits.looks_per_minute else Unpaced()
+        )
+        self.claims = self._endpoint("claims", Unpaced())
         self.failures = FailureBudget(limits.failures_per_30_s)
         self.schedule = Schedule(limits.look_spacing_s / limits.speed, limits.speed)
         self.billing_slots = BillingSlots(limits.concurrent_billing)
         self.download_slots = asyncio.Semaphore(limits.concurrent_downloads)
+
+    def _endpoint(self, name: str, pace: Pace) -> Endpoint:
+        seat = self.seat
+        origin = blake2b(seat.base_url.encode(), digest_size=6).hexdigest()
+        return Endpoint(pace, self.run.effects.shelf, f"{seat.capabilities.name}-{origin}-{seat.account}-{name}")
 
     @property
     def name(self) -> str:
@@ -271,7 +282,20 @@ class Lane:
         """Stop following a job: it ended, is held, or its clips are home."""
         if self.live.pop((live.job.item_id, live.job.revision), None) is not None:
             self.run.progress.at_provider -= 1
+        self.run.progress.remaining_s[self.name] = self.remaining_s()
         self.changed()
+
+    def remaining_s(self) -> float | None:
+        """Return about how long this lane will take; None while nobody knows how long a job lasts."""
+        expected_s = self.schedule.expected_s()
+        if expected_s is None:
+            return None
+        waiting = 0 if self.closed else len(self.planned)
+        per_s = self.in_flight_most / max(expected_s * (1 + LAG_SHARE), 1e-3)
+        if self.seat.limits.submits_per_minute:
+            per_s = min(per_s, self.seat.limits.submits_per_minute / 60)
+        last_s = expected_s * (1 + LAG_SHARE) if waiting or self.live else 0.0
+        return waiting / per_s + last_s
 
     def left_behind(self, live: Live, why: str) -> None:
         """Stop following a job that is not at its end: it stays as it is for the next run."""

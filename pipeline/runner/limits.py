@@ -8,13 +8,19 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pipeline.effects import Shelf
 
 WINDOW_S = 60.5
 """A minute and a little, so that a limit counted at the vendor's clock is kept too."""
 EVEN_SHARE = 0.99
 """Evenly paced calls at 99 % of a limit meet no refusal under fixed or sliding windows; at 100 % they do."""
-CUT = 0.7
+CUT, LEAST_FACTOR = 0.7, 0.02
+LONGEST_PAUSE_S = 600.0
 REGROW = 0.0005
 FAILURE_WINDOW_S = 30.0
 LOCKED_OUT_S = 30.0
@@ -34,6 +40,12 @@ class Pace(Protocol):
     def scale(self, factor: float) -> None:
         """Set the rate to `factor` times the limit it was made with."""
 
+    def state(self) -> list[float]:
+        """Return the times that decide when the next call may leave, for others that share the limit."""
+
+    def take_up(self, times: list[float]) -> None:
+        """Go on from what `state` returned elsewhere."""
+
 
 @dataclass
 class Unpaced:
@@ -46,6 +58,12 @@ class Unpaced:
         pass
 
     def scale(self, factor: float) -> None:  # noqa: D102
+        pass
+
+    def state(self) -> list[float]:  # noqa: D102
+        return []
+
+    def take_up(self, times: list[float]) -> None:  # noqa: D102
         pass
 
 
@@ -71,6 +89,12 @@ class SlidingLog:
     def scale(self, factor: float) -> None:  # noqa: D102
         self._factor = factor
 
+    def state(self) -> list[float]:  # noqa: D102
+        return list(self._sent)
+
+    def take_up(self, times: list[float]) -> None:  # noqa: D102
+        self._sent = deque(times)
+
 
 @dataclass
 class EvenPace:
@@ -92,6 +116,12 @@ class EvenPace:
 
     def scale(self, factor: float) -> None:  # noqa: D102
         self._factor = factor
+
+    def state(self) -> list[float]:  # noqa: D102
+        return [self._next_at]
+
+    def take_up(self, times: list[float]) -> None:  # noqa: D102
+        self._next_at = max(times, default=float("-inf"))
 
 
 @dataclass
@@ -123,32 +153,79 @@ class Endpoint:
     """One endpoint with one key: its pace, and the pauses that the vendor asks for.
 
     A throttled answer stops the whole endpoint, cuts its rate to 0.7 once a pause, and every success regrows it a bit.
+    Where a shelf is given, all this is shared with the other processes of this user that call the endpoint: monotonic
+    time is the machine's, and one file under a lock holds the record.
     """
 
     pace: Pace
+    shelf: Shelf | None = None
+    name: str = ""
+    """Of the record on the shelf: one endpoint, one origin, one key."""
     paused_until: float = float("-inf")
     factor: float = 1.0
     throttled: int = 0
     """How many answers said "too fast"."""
 
     def wait_s(self, now: float) -> float:
-        """Return the wait before the next call."""
+        """Return the wait before the next call, as far as this process knows."""
         return max(self.paused_until - now, self.pace.wait_s(now), 0.0)
 
-    def take(self, now: float) -> None:
-        """Count a call that leaves now."""
-        self.pace.take(now)
+    def try_take(self, now: float) -> float:
+        """Count a call that leaves now and return 0; or return the wait, if others have used the limit up."""
+        waits = [0.0]
+
+        def take() -> None:
+            waits[0] = self.wait_s(now)
+            if waits[0] <= 0:
+                self.pace.take(now)
+
+        self._shared(now, take)
+        return waits[0]
 
     def pause(self, now: float, wait_s: float | None) -> None:
         """Stop the endpoint for as long as the vendor asked."""
         self.throttled += 1
-        if now >= self.paused_until:
-            self.factor = max(0.02, self.factor * CUT)
-            self.pace.scale(self.factor)
-        self.paused_until = max(self.paused_until, now + (UNTOLD_WAIT_S if wait_s is None else wait_s))
+
+        def stop() -> None:
+            if now >= self.paused_until:
+                self.factor = max(LEAST_FACTOR, self.factor * CUT)
+            self.paused_until = max(self.paused_until, now + (UNTOLD_WAIT_S if wait_s is None else wait_s))
+
+        self._shared(now, stop)
+        self.pace.scale(self.factor)
+
+    def hold(self, until: float) -> None:
+        """Stop this process's calls until then, for a reason that is none of the vendor's."""
+        self.paused_until = max(self.paused_until, until)
 
     def succeeded(self) -> None:
         """Regrow the rate after an answer that was no refusal."""
         if self.factor < 1.0:
             self.factor = min(1.0, self.factor + REGROW)
             self.pace.scale(self.factor)
+
+    def _shared(self, now: float, change: Callable[[], None]) -> None:
+        """Make a change, on the shared record where there is one."""
+        if self.shelf is None or isinstance(self.pace, Unpaced):
+            change()
+            return
+
+        def on_shelf(record: dict[str, Any]) -> dict[str, Any]:
+            self._take_up(record, now)
+            change()
+            return {"sent": self.pace.state(), "paused_until": self.paused_until, "factor": self.factor}
+
+        self.shelf.update(self.name, on_shelf)
+
+    def _take_up(self, record: Mapping[str, Any], now: float) -> None:
+        # Times ahead of what any limit can mean are from before the machine was last started.
+        ahead_s = now + WINDOW_S
+        sent = [at for at in record.get("sent", []) if isinstance(at, (int, float)) and at <= ahead_s]
+        if sent or not record:
+            self.pace.take_up(sent or self.pace.state())
+        paused = record.get("paused_until", float("-inf"))
+        if isinstance(paused, (int, float)) and paused <= now + LONGEST_PAUSE_S:
+            self.paused_until = max(self.paused_until, paused)
+        factor = record.get("factor", 1.0)
+        if isinstance(factor, (int, float)) and paused > now:
+            self.factor = min(self.factor, factor)

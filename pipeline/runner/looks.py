@@ -60,8 +60,12 @@ async def look_at_jobs(lane: Lane, group: TaskGroup) -> None:
         if live is None:
             await lane.wait(due_in_s, None if lane.planned else Binding.VENDOR)
             continue
+        wait_s = lane.looks.try_take(now)
+        if wait_s > 0:
+            lane.schedule.add(live, now, now)
+            await lane.wait(wait_s, Binding.LOOK_RATE)
+            continue
         lane.looking += 1
-        lane.looks.take(now)
         group.create_task(_look(lane, live, group))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 
 class Binding(StrEnum):
@@ -44,10 +45,37 @@ class Progress:
     unseen_s: float = 0.0
     """For how long they had been finished by then, in expectation, all together."""
     throttled: int = 0
+    remaining_s: dict[str, float | None] = field(default_factory=dict)
+    """Per provider: about how long it will take; None while nobody knows."""
     binding: dict[str, Binding] = field(default_factory=dict)
     """Per provider."""
     notes: list[str] = field(default_factory=list)
     """Sentences for the user that are not yet shown."""
+
+    @property
+    def looks_a_clip(self) -> float | None:
+        """How many looks a finished job took; None before the first."""
+        return self.looks / self.found if self.found else None
+
+    @property
+    def lag_s(self) -> float | None:
+        """For how long finished jobs stayed unseen, in expectation; None before the first."""
+        return self.unseen_s / self.found if self.found else None
+
+    @property
+    def finishes_in_s(self) -> float | None:
+        """About how long the slowest provider will take; None while nobody knows."""
+        known = [seconds for seconds in self.remaining_s.values() if seconds is not None]
+        return max(known, default=None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what other processes may want to show, as plain JSON."""
+        return {
+            "looks_a_clip": self.looks_a_clip,
+            "lag_s": self.lag_s,
+            "finishes_in_s": self.finishes_in_s,
+            "waiting_for": sorted({each.value for each in self.binding.values() if each is not Binding.NOTHING}),
+        }
 
     def note(self, sentence: str) -> None:
         """Tell the user something once."""

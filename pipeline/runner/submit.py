@@ -50,8 +50,13 @@ async def submit_planned(lane: Lane, group: TaskGroup) -> None:
         if head is None:
             await lane.wait(wait_s if wait_s > 0 else float("inf"), binding)
             continue
+        wait_s = lane.submits.try_take(lane.now())
+        if wait_s > 0:
+            lane.planned.returned(head.model)
+            lane.planned.put_back(head)
+            await lane.wait(wait_s, Binding.SUBMIT_RATE)
+            continue
         lane.submitting += 1
-        lane.submits.take(lane.now())
         group.create_task(_submit_one(lane, head))
 
 
@@ -127,7 +132,7 @@ async def settle_submit(lane: Lane, job: Job, answer: SubmitAnswer) -> None:
             await _put_back(lane, job, answer.message)
         case NotSent():
             wait_s = lane.scaled(backoff_s(lane.not_sent, lane.run.effects.random))
-            lane.submits.paused_until = max(lane.submits.paused_until, lane.now() + wait_s)
+            lane.submits.hold(lane.now() + wait_s)
             await _put_back(lane, job, answer.message)
             if lane.not_sent >= NOT_SENT_MOST:
                 lane.close(f"{lane.name} cannot be reached: {answer.message}. Check the network, then resume.")
@@ -190,7 +195,7 @@ async def _write_lost(lane: Lane, job: Job, answer: Ambiguous) -> None:
         job = await lane.record(job, EventKind.SUBMIT_ORPHANED, why=answer.message, evidence=evidence)
         assert job.state is State.PLANNED
         wait_s = lane.scaled(backoff_s(job.orphans, lane.run.effects.random))
-        lane.submits.paused_until = max(lane.submits.paused_until, lane.now() + wait_s)
+        lane.submits.hold(lane.now() + wait_s)
         lane.planned.add(Head(job.item_id, job.revision, job.request.model))
         return
     told = failure("submit_unanswered", answer.message, Billing.UNBILLED, **evidence)

@@ -87,6 +87,7 @@ def test_json_has_the_same_numbers(tmp_path: Path) -> None:
         "running": False,
         "last_run": "finished",
         "next": "clipmill resume out",
+        "figures": None,
     }
 
 
