@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.columns import columns
 from pipeline.cli.console import count, duration, plain, usd
+from pipeline.cli.doubts import ways_out, window
 from pipeline.cli.redact import redact, redact_text
 from pipeline.cli.sentences import COST_SAYS, EVENT_SAYS, STATE_SAYS
 from pipeline.jobs.codec import job_to_json
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from pipeline.jobs.job import Clip, Job
 
 LABEL = 12
-BEGINS_DOUBT = {EventKind.SUBMIT_LOST, EventKind.CLAIM_LOST, EventKind.HISTORY_LOST}
 
 
 def history_json(root: Path, revisions: Sequence[Job], events: Sequence[Event]) -> dict[str, Any]:
@@ -97,19 +97,22 @@ def _of_attempt(job: Job) -> str:
 
 
 def _doubt(root: Path, job: Job, events: Sequence[Event]) -> Iterator[str]:
-    """Say all that helps to settle a doubt: what is known, what it may cost, and between which moments it arose."""
     if job.state not in IN_DOUBT:
         return
-    lost = [event for event in events if event.kind in BEGINS_DOUBT and event.revision == job.revision]
-    call = "submit" if job.state is State.SUBMIT_IN_DOUBT else "call for the result"
-    noted = _moment(lost[-1].at) if lost else "an unknown moment"
     yield "In doubt"
-    if lost and lost[-1].kind is EventKind.HISTORY_LOST:
-        before = [event.at for event in events if event.at < lost[-1].at]
-        since = _moment(before[-1]) if before else "an unknown moment"
-        yield f"  A {call} may have left between {since}, where this ledger ends, and {noted}, when that was noticed."
+    yield from doubt_lines(root, job, events)
+    yield f"  The rest of the batch goes on with: {plain(shlex.join(['clipmill', 'resume', str(root)]))}"
+
+
+def doubt_lines(root: Path, job: Job, events: Sequence[Event]) -> Iterator[str]:
+    """Say all that helps to settle a doubt: what is known, what it may cost, when it arose, and the ways out."""
+    start, end = window(job, events)
+    call = "submit" if job.state is State.SUBMIT_IN_DOUBT else "call for the result"
+    began = _moment(start) if start else "an unknown moment"
+    noted = _moment(end) if end else "an unknown moment"
+    if job.failure and job.failure.kind == "history_lost":
+        yield f"  A {call} may have left between {began}, where this ledger ends, and {noted}, when that was noticed."
     else:
-        began = _moment(job.intent_at) if job.intent_at else "an unknown moment"
         yield f"  The {call} left after {began}, and its loss was noted at {noted}."
     if job.failure:
         yield f"  What is known: {plain(redact_text(job.failure.message))} ({plain(job.failure.kind)})"
@@ -118,7 +121,10 @@ def _doubt(root: Path, job: Job, events: Sequence[Event]) -> Iterator[str]:
     price = "an unknown amount" if job.cost_is is CostIs.UNKNOWN else f"{usd(job.reserved_usd)}"
     yield f"  It may have cost {price}. Look for a charge from between these times in the provider's own account."
     yield "  It is held: no run submits it or asks for its result again, so it cannot be paid for twice."
-    yield f"  The rest of the batch goes on with: {plain(shlex.join(['clipmill', 'resume', str(root)]))}"
+    yield "  Settle it with one of:"
+    for command, meaning in ways_out(root, job).values():
+        yield f"    {plain(command)}"
+        yield f"      {meaning}"
 
 
 def _clips(job: Job) -> Iterator[str]:

@@ -17,7 +17,7 @@ def money_options(command: F) -> F:
         metavar="USD",
         help="Spend at most this much on the batch, ever; instead of the manifest's max_cost_usd.",
     )(command)
-    return click.option("--yes", is_flag=True, help="Answer the question about unknown prices with yes.")(command)
+    return click.option("--yes", is_flag=True, help="Answer the question about the cost with yes.")(command)
 
 
 def json_option(command: F) -> F:

@@ -69,7 +69,8 @@ CREATE TABLE clip (
   FOREIGN KEY (item_id, revision) REFERENCES item (id, revision) ON DELETE CASCADE
 ) STRICT, WITHOUT ROWID;
 
-CREATE UNIQUE INDEX clip_by_file ON clip (file) WHERE file <> '';
+-- Only of names that are borne: a stored clip may still want a name that it will find taken.
+CREATE UNIQUE INDEX clip_by_file ON clip (file) WHERE state = 'done';
 
 CREATE TABLE event (
   seq      INTEGER PRIMARY KEY AUTOINCREMENT,

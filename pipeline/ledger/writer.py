@@ -67,18 +67,19 @@ class Writer:
         Raises:
             InputError: not a ledger of ours. DiskRefused: the disk said no.
         """
-        database = open_writer(path, effects)
+        writer = cls(path, open_writer(path, effects), epoch=0)
         try:
-            with told_as_our_errors(path):
-                (epoch,) = database.execute(
-                    "INSERT INTO run (epoch, started_at, about) "
-                    "SELECT coalesce(max(epoch), 0) + 1, ?, ? FROM run RETURNING epoch",
-                    (effects.clock.now().isoformat(), rows.compact(dict(about))),
-                ).fetchone()
+            with writer._transaction() as database:
+                (last,) = database.execute("SELECT coalesce(max(epoch), 0) FROM run").fetchone()
+                writer.epoch = last + 1
+                database.execute(
+                    "INSERT INTO run (epoch, started_at, about) VALUES (?, ?, ?)",
+                    (writer.epoch, effects.clock.now().isoformat(), rows.compact(dict(about))),
+                )
         except BaseException:
-            database.close()
+            writer.close()
             raise
-        return cls(path, database, epoch)
+        return writer
 
     def end(self, at: datetime, outcome: str) -> None:
         """Say goodbye and close the file."""

@@ -66,7 +66,7 @@ async def claim_and_fetch(lane: Lane, live: Live) -> None:
 
 
 async def _intend_and_claim(lane: Lane, live: Live) -> None:
-    live.job = await lane.record(live.job, EventKind.CLAIM_STARTED)
+    live.job = await lane.intend(live.job, EventKind.CLAIM_STARTED, EventKind.CLAIM_DEFERRED)
     receipt = live.job.receipt
     assert receipt is not None
     try:

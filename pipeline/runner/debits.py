@@ -1,13 +1,13 @@
-"""What Venice's bill says of submits in doubt: debits that no accepted submit explains, counted, and what that suggests.
+"""What Venice's bill says of submits in doubt: debits that no accepted submit explains, and what they suggest.
 
-Pure: the ledger's events and the rows of the bill come in, one `Finding` for each doubt comes out. It proposes and
-decides nothing: the account may be used by others, and a charge may be entered late. Where the count could be read in
-two ways, it says so; "not accepted", which invites a second submit, needs that no reading finds a debit.
+Pure: the ledger's events and the rows of the bill come in, one `Evidence` for each doubt comes out. It proposes and
+decides nothing, for the account may be used by others. Submits whose charges could be taken for one another are counted
+together (a `Cluster`), so that no charge at the edge of a window is counted on one side alone.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from pipeline.jobs.state import EventKind
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping
     from datetime import datetime
 
     from pipeline.jobs.event import Event
@@ -49,11 +49,27 @@ class Submission:
         return bool(self.job_id)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cluster:
+    """Submits of one model, each near another in time: any of their debits could be any one's."""
+
+    model: str
+    submissions: tuple[Submission, ...]
+
+    @property
+    def window(self) -> tuple[datetime, datetime]:
+        """Between which moments all their debits are looked for."""
+        windows = [each.window for each in self.submissions]
+        return min(start for start, _ in windows), max(end for _, end in windows)
+
+
 class Verdict(StrEnum):
     """What the bill suggests of a submit in doubt."""
 
     NOT_ACCEPTED = "not_accepted"
     """No debit is left for it."""
+    TOO_EARLY = "too_early"
+    """No debit is left for it so far, and one may still be entered."""
     PAID = "paid"
     """There is a debit for it that nothing else explains."""
     UNCLEAR = "unclear"
@@ -61,19 +77,23 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Finding:
-    """What the bill suggests of one doubt."""
+class Evidence:
+    """What the bill says of one doubt."""
 
     doubt: Submission
     verdict: Verdict
     unknown: int
-    """Submits of the model whose outcome is unknown, this one included, that the same debits could belong to."""
-    debits: int
-    """Debits that no accepted submit explains; the most, where it is not certain."""
+    """Submits whose outcome is unknown, this one included, that the same debits could belong to."""
+    unexplained: int
+    """Debits that no accepted submit explains; below 0 where there are fewer debits than accepted submits."""
     candidates: tuple[BillRow, ...]
-    """The debits that may be its own; empty where they cannot be told from those of accepted submits."""
+    """The unexplained debits that may be its own; empty where they cannot be told from explained ones."""
     strangers: int
-    """Debits in its window for models that nobody knows here; a model that Venice replaced could be one of them."""
+    """Video debits near it for models that nobody knows here; one of them could stand in for the doubt's model."""
+
+
+ACCEPTED_OR_NOT = frozenset({EventKind.SUBMIT_ACCEPTED, EventKind.SUBMIT_LOST, EventKind.HISTORY_LOST})
+"""Events after which a submit was, or may have been, accepted."""
 
 
 def submissions(events: Iterable[Event], models: Mapping[tuple[str, int], str]) -> list[Submission]:
@@ -85,57 +105,56 @@ def submissions(events: Iterable[Event], models: Mapping[tuple[str, int], str]) 
     """
     found: list[Submission] = []
     began: dict[tuple[str, int], datetime] = {}
+    replaced: dict[str, str] = {}
     before: datetime | None = None
     for event in events:
         key = (event.item_id, event.revision)
-        began_at = event.at
-        match event.kind:
-            case EventKind.SUBMIT_STARTED:
+        if key in models:
+            receipt = event.data.get("receipt") or {"job_id": "", "model": models[key]}
+            # What a restored ledger has forgotten happened after the last thing that it remembers.
+            since = before if event.kind is EventKind.HISTORY_LOST else began.pop(key, None)
+            if event.kind is EventKind.SUBMIT_STARTED:
                 began[key] = event.at
-            case EventKind.SUBMIT_ACCEPTED | EventKind.SUBMIT_LOST if key in began:
-                began_at = began.pop(key)
-            case EventKind.HISTORY_LOST:
-                began_at = before or event.at
-            case EventKind.DOUBT_ADOPTED:
-                found = [_adopted(each, event) if (each.item_id, each.revision) == key else each for each in found]
-        if event.kind in ENDINGS and key in models:
-            receipt = event.data.get("receipt", {})
-            found.append(
-                Submission(
-                    item_id=event.item_id,
-                    revision=event.revision,
-                    model=models[key],
-                    began=began_at,
-                    ended=event.at,
-                    job_id=receipt.get("job_id", ""),
-                )
-            )
+            elif event.kind is EventKind.DOUBT_ADOPTED:
+                _adopt(found, key, receipt["job_id"])
+            elif event.kind in ACCEPTED_OR_NOT:
+                found.append(_submission(key, models[key], since or event.at, event.at, receipt["job_id"]))
+                if receipt["job_id"]:
+                    replaced[models[key]] = receipt["model"]
         if event.kind is not EventKind.HISTORY_LOST:
             before = event.at
-    return found
+    found += [_submission(key, models[key], at, at, "") for key, at in began.items()]
+    return [replace(each, model=replaced.get(each.model, each.model)) for each in found]
 
 
-ENDINGS = frozenset({EventKind.SUBMIT_ACCEPTED, EventKind.SUBMIT_LOST, EventKind.HISTORY_LOST})
-"""Events after which a submit was, or may have been, accepted."""
+def _submission(key: tuple[str, int], model: str, began: datetime, ended: datetime, job_id: str) -> Submission:
+    return Submission(item_id=key[0], revision=key[1], model=model, began=began, ended=ended, job_id=job_id)
 
 
-def _adopted(submission: Submission, event: Event) -> Submission:
-    if submission.is_known:
-        return submission
-    return Submission(
-        item_id=submission.item_id,
-        revision=submission.revision,
-        model=submission.model,
-        began=submission.began,
-        ended=submission.ended,
-        job_id=event.data["receipt"]["job_id"],
-    )
+def _adopt(found: list[Submission], key: tuple[str, int], job_id: str) -> None:
+    """Note that the item's last submit was accepted after all."""
+    for place, each in reversed(list(enumerate(found))):
+        if (each.item_id, each.revision) == key:
+            found[place] = replace(each, job_id=job_id)
+            return
 
 
-def spans(doubts: Iterable[Submission]) -> list[tuple[datetime, datetime]]:
-    """Return the windows of doubts, those that overlap made one: what is to be asked of the bill."""
+def clusters(submitted: Iterable[Submission]) -> list[Cluster]:
+    """Gather submits of one model whose windows overlap, directly or by way of others."""
+    found: list[list[Submission]] = []
+    for each in sorted(submitted, key=lambda each: (each.model, each.window)):
+        last = found[-1] if found else []
+        if last and last[0].model == each.model and each.window[0] <= max(other.window[1] for other in last):
+            last.append(each)
+        else:
+            found.append([each])
+    return [Cluster(model=group[0].model, submissions=tuple(group)) for group in found]
+
+
+def spans(wanted: Iterable[Cluster]) -> list[tuple[datetime, datetime]]:
+    """Return the times that the bill is to be asked for: the clusters' windows, those that overlap made one."""
     merged: list[tuple[datetime, datetime]] = []
-    for start, end in sorted(doubt.window for doubt in doubts):
+    for start, end in sorted(cluster.window for cluster in wanted):
         if merged and start <= merged[-1][1]:
             merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
         else:
@@ -144,73 +163,55 @@ def spans(doubts: Iterable[Submission]) -> list[tuple[datetime, datetime]]:
 
 
 def explain(
-    doubts: Sequence[Submission], others: Sequence[Submission], rows: Iterable[BillRow], models: Collection[str]
-) -> list[Finding]:
-    """Hold the bill against the doubts.
+    doubt: Submission, cluster: Cluster, rows: Iterable[BillRow], models: Collection[str], now: datetime
+) -> Evidence:
+    """Hold the bill against one doubt.
 
     Args:
-        doubts: the submits in doubt.
-        others: all other submits that were or may have been accepted.
-        rows: the bill of all the doubts' windows.
-        models: every model that is known by name, so that `veo-3-fast-...` is not taken for a `veo-3`.
-
-    Returns:
-        One finding for each doubt, in their order.
+        doubt: a submit in doubt.
+        cluster: the one it belongs to.
+        rows: the bill, at least of the cluster's window.
+        models: every model that is known by name, so that a `veo-3-fast-...` is not taken for a `veo-3`.
+        now: until when the bill was read.
     """
-    debits = _debits(rows)
-    names = {*models, *(each.model for each in (*doubts, *others))}
-    charged = {row: _model_of(row.sku, names) for row in debits}
-    known_ids = {each.job_id for each in others if each.is_known}
-    charged_ids = {row.request_id for row in debits} - {""}
-    findings: dict[int, Finding] = {}
-    for group in _groups(doubts):
-        start = min(doubt.window[0] for doubt in group)
-        end = max(doubt.window[1] for doubt in group)
-        here = [row for row in debits if start <= row.at < end]
-        mine = [row for row in here if charged[row] == group[0].model and row.request_id not in known_ids]
-        near = [each for each in others if each.model == group[0].model and _overlap(each.window, (start, end))]
-        unnamed = [each for each in near if each.is_known and each.job_id not in charged_ids]
-        inside = sum(start <= each.window[0] and each.window[1] <= end for each in unnamed)
-        most, least = len(mine) - inside, max(0, len(mine) - len(unnamed))
-        unknown = len(group) + sum(not each.is_known for each in near)
-        strangers = sum(charged[row] == "" for row in here)
-        for doubt in group:
-            findings[id(doubt)] = Finding(
-                doubt=doubt,
-                verdict=_verdict(most, least, unknown),
-                unknown=unknown,
-                debits=max(most, 0),
-                candidates=() if unnamed else tuple(row for row in mine if _within(row, doubt)),
-                strangers=strangers,
-            )
-    return [findings[id(doubt)] for doubt in doubts]
-
-
-def _verdict(most: int, least: int, unknown: int) -> Verdict:
-    if most <= 0:
-        return Verdict.NOT_ACCEPTED
-    return Verdict.PAID if least == most == unknown else Verdict.UNCLEAR
+    start, end = cluster.window
+    here = [row for row in _debits(rows) if start <= row.at < end]
+    mine = [row for row in here if _model_of(row.sku, {*models, cluster.model}) == cluster.model]
+    accepted = {each.job_id for each in cluster.submissions if each.is_known}
+    unknown = [each for each in cluster.submissions if not each.is_known]
+    left = [row for row in mine if row.request_id not in accepted]
+    if len(left) < len(mine) or not accepted:  # the rows name the jobs, or there are none that they could name
+        left = [row for row in left if any(_within(row, each) for each in unknown)]
+        unexplained, candidates = len(left), tuple(row for row in left if _within(row, doubt))
+    else:
+        unexplained, candidates = len(mine) - len(accepted), ()
+    strangers = sum("video" in row.sku and not _model_of(row.sku, {*models, cluster.model}) for row in here)
+    if unexplained == 0 and not strangers:
+        verdict = Verdict.TOO_EARLY if now < doubt.window[1] else Verdict.NOT_ACCEPTED
+    else:
+        verdict = Verdict.PAID if unexplained == len(unknown) else Verdict.UNCLEAR
+    return Evidence(
+        doubt=doubt,
+        verdict=verdict,
+        unknown=len(unknown),
+        unexplained=unexplained,
+        candidates=candidates,
+        strangers=strangers,
+    )
 
 
 def _debits(rows: Iterable[BillRow]) -> list[BillRow]:
-    """Return one row a debit: a charge that was split between balances has several, of one request or one instant."""
-    seen: set[tuple[str, ...]] = set()
-    kept: list[BillRow] = []
+    """Return one row a debit: a charge that two balances shared has two, of one request or of one instant."""
+    kept: dict[tuple[str, ...], BillRow] = {}
     for row in rows:
         if not row.is_debit:
             continue
-        by_id = (row.sku, row.request_id)
-        by_instant = (row.sku, row.at.isoformat(), row.currency)
-        split = any(key in seen for key in ([by_id] if row.request_id else _other_currencies(row, kept)))
-        if not split:
-            kept.append(row)
-        seen.update({by_id, by_instant})
-    return kept
-
-
-def _other_currencies(row: BillRow, kept: Iterable[BillRow]) -> list[tuple[str, ...]]:
-    same = [each for each in kept if (each.sku, each.at) == (row.sku, row.at) and each.currency != row.currency]
-    return [(each.sku, each.at.isoformat(), each.currency) for each in same]
+        same = [each for each in kept.values() if (each.sku, each.at) == (row.sku, row.at)]
+        if row.request_id:
+            kept.setdefault((row.sku, row.request_id), row)
+        elif all(each.currency == row.currency for each in same):
+            kept[row.sku, row.at.isoformat(), row.currency, str(len(same))] = row
+    return list(kept.values())
 
 
 def _model_of(sku: str, models: Iterable[str]) -> str:
@@ -218,21 +219,6 @@ def _model_of(sku: str, models: Iterable[str]) -> str:
     return max((model for model in models if sku == model or sku.startswith(f"{model}-")), key=len, default="")
 
 
-def _groups(doubts: Sequence[Submission]) -> list[list[Submission]]:
-    """Return the doubts in groups whose debits cannot be told apart: of one model, in windows that overlap."""
-    groups: list[list[Submission]] = []
-    for doubt in sorted(doubts, key=lambda each: (each.model, each.window)):
-        last = groups[-1] if groups else []
-        if last and last[0].model == doubt.model and doubt.window[0] <= max(each.window[1] for each in last):
-            last.append(doubt)
-        else:
-            groups.append([doubt])
-    return groups
-
-
-def _overlap(a: tuple[datetime, datetime], b: tuple[datetime, datetime]) -> bool:
-    return a[0] < b[1] and b[0] < a[1]
-
-
-def _within(row: BillRow, doubt: Submission) -> bool:
-    return doubt.window[0] <= row.at < doubt.window[1]
+def _within(row: BillRow, submission: Submission) -> bool:
+    start, end = submission.window
+    return start <= row.at < end

@@ -24,6 +24,8 @@ EDGES = (0.0, *(FIRST_EDGE_S * RATIO**k for k in range(BINS - 1)))
 """Where the bins begin, in seconds of age; the last is open and begins after a day and a half."""
 MEMORY = 400.0
 """Completions after which a count has faded to a third."""
+MEAN_UNTIL = 0.99
+"""The mean is taken of the law cut here: what lies beyond was made up by the hazard of 1/age, and has no end."""
 PRIOR_JOBS = 8.0
 PRIOR_SIGMA = 0.6
 Z80 = 0.8416
@@ -43,10 +45,6 @@ class Law:
     exposure_s: list[float] = field(default_factory=lambda: [0.0] * BINS)
     completions: int = 0
     """How many finished jobs were ever seen."""
-    weight: float = 0.0
-    """How many of them still count."""
-    total_s: float = 0.0
-    """Their durations, faded alike."""
     survived_s: float = 0.0
     """The greatest age at which a job was still unfinished."""
     scouts: int = 0
@@ -65,10 +63,11 @@ class Law:
 
     @property
     def mean_s(self) -> float:
-        """Return the mean duration as far as it is known; before that, how old jobs have been seen to get."""
-        if self.weight > 0:
-            return self.total_s / self.weight
-        return self.usual_s * 0.75 if self.usual_s is not None else self.survived_s
+        """Return the mean duration as far as it is known; before that, how old jobs have been seen to get.
+
+        The mean of those that finished would not do: the short ones finish first.
+        """
+        return self._mean_s if self.is_known else self.survived_s
 
     def tell_usual(self, usual_s: float) -> bool:
         """Take the vendor's 80th percentile; return whether it changed by more than a tenth."""
@@ -95,8 +94,6 @@ class Law:
         self.exposure_s = [value * fade for value in self.exposure_s]
         self.completions += 1
         self.unread += 1
-        self.weight = self.weight * fade + 1.0
-        self.total_s = self.total_s * fade + max(age_s - delay_s, 0.0)
         return delay_s
 
     def _spread_event(self, last_s: float, age_s: float) -> float:
@@ -129,6 +126,7 @@ class Law:
             decay = math.exp(-hazard * width_s)
             self._survival.append(alive * decay)
             self._area_s.append(self._area_s[k] + alive * (1 - decay) / hazard)
+        self._mean_s = self.area_s(self.quantile_s(MEAN_UNTIL))
         self.unread = 0
 
     def survival(self, age_s: float) -> float:
@@ -179,8 +177,6 @@ class Law:
             "events": [round(value, 4) for value in self.events],
             "exposure_s": [round(value, 4) for value in self.exposure_s],
             "completions": self.completions,
-            "weight": self.weight,
-            "total_s": self.total_s,
             "survived_s": self.survived_s,
         }
 
@@ -194,8 +190,6 @@ class Law:
             events=[each * share for each in value["events"]],
             exposure_s=[each * share for each in value["exposure_s"]],
             completions=value["completions"],
-            weight=value["weight"] * share,
-            total_s=value["total_s"] * share,
             survived_s=value["survived_s"],
         )
 

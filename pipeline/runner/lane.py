@@ -19,7 +19,7 @@ from pipeline.jobs.event import Event
 from pipeline.jobs.job import Failure
 from pipeline.jobs.state import IN_DOUBT, UNSUCCESSFUL, State
 from pipeline.runner.limits import Endpoint, EvenPace, FailureBudget, SlidingLog, Unpaced
-from pipeline.runner.planned import Planned
+from pipeline.runner.planned import Head, Planned
 from pipeline.runner.schedule import Live, Schedule
 
 if TYPE_CHECKING:
@@ -108,12 +108,12 @@ class BillingSlots:
         """Whether the next one must wait."""
         return self._free.locked()
 
-    async def acquire(self, job: Job) -> None:
+    async def acquire(self, job: Job | Head) -> None:
         """Wait for a slot and take it."""
         await self._free.acquire()
         self._held.add((job.item_id, job.revision))
 
-    def release(self, job: Job) -> None:
+    def release(self, job: Job | Head) -> None:
         """Give the job's slot back, if it has one."""
         if (job.item_id, job.revision) in self._held:
             self._held.remove((job.item_id, job.revision))
@@ -140,6 +140,8 @@ class Lane:
     """Why some items are left as they are though the lane goes on."""
     halted: str = ""
     """Why nothing more is asked at all."""
+    leaving: bool = False
+    """Whether the run is stopping: no more calls that can cost money begin."""
     looking: int = 0
     """Looks under way."""
     refusals: dict[str, int] = field(default_factory=dict)
@@ -308,7 +310,27 @@ class Lane:
         task = asyncio.get_running_loop().create_task(call)
         self.billing.add(task)
         task.add_done_callback(self.billing.discard)
-        await asyncio.shield(task)
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            self.leaving = True
+            raise
+
+    async def intend(self, job: Job, intent: EventKind, taken_back: EventKind, /, **data: Any) -> Job:
+        """Write down that a call that can cost money is about to leave, and return the job as it now is.
+
+        Raises:
+            CancelledError: the run is stopping; the intent was taken back, durably, and the call must not leave.
+        """
+        writing = asyncio.get_running_loop().create_task(self.record(job, intent, **data))
+        try:
+            job = await asyncio.shield(writing)
+            if self.leaving:
+                raise asyncio.CancelledError
+        except asyncio.CancelledError:
+            await self.record(await writing, taken_back, why="The run was stopped before the call left.")
+            raise
+        return job
 
     def price(self, request: GenerationRequest) -> tuple[float | None, CostIs]:
         """Return what one submit of the request costs, and how that is known."""

@@ -46,7 +46,7 @@ UNREACHED_MOST = 12
 
 async def look_at_jobs(lane: Lane, group: TaskGroup) -> None:
     """Look until nothing is left that could be looked at."""
-    while not lane.halted and (lane.live or lane.may_submit()):
+    while not lane.halted and (lane.live or lane.submitting or lane.may_submit()):
         now = lane.now()
         if lane.looking >= LOOKS_AT_ONCE:
             await lane.wait(float("inf"), Binding.DOWNLOADS)
@@ -92,6 +92,7 @@ async def _settle(lane: Lane, live: Live, answer: LookAnswer, group: TaskGroup) 
     match answer:
         case Running():
             live.gone_at.clear()
+            live.broken_at.clear()
             if lane.schedule.is_overdue(live, now):
                 lane.left_behind(
                     live, f"{live.job.item_id} takes much longer than its like; resume to ask for it again."
@@ -158,7 +159,7 @@ async def _gone(lane: Lane, live: Live, answer: Gone) -> None:
 async def _failed_look(lane: Lane, live: Live, answer: Refused | NotSent | Transient) -> None:
     now = lane.now()
     live.failures += 1
-    if isinstance(answer, Refused):
+    if isinstance(answer, Refused) or (isinstance(answer, Transient) and 400 <= (answer.status or 0) < 500):
         lane.failures.note(now)
     if lane.not_sent >= UNREACHED_MOST:
         lane.halt(f"{lane.name} cannot be reached: {answer.message}. Check the network, then resume.")

@@ -39,14 +39,19 @@ class Prices:
         return cost.price_usd, CostIs(cost.price_is.value)
 
     def of_usage(self, name: str, model: str, usage: Mapping[str, Any], clips: int) -> float | None:
-        """Return what a claimed job cost by the seconds that the vendor says it billed; None where that is unknown."""
+        """Return what a claimed job cost by the seconds that the vendor says it billed; None where that is unknown.
+
+        Where no clip was named, nobody knows for how many of them it was billed.
+        """
         listed = self.listed.get(f"{name}/{model}")
         seconds = usage.get("video_seconds")
-        if listed is None or not isinstance(seconds, (int, float)) or not 0 <= seconds < float("inf"):
+        if listed is None or clips == 0 or isinstance(seconds, bool):
+            return None
+        if not isinstance(seconds, (int, float)) or not 0 < seconds < float("inf"):
             return None
         if listed.usd_per_clip is not None:
             return listed.usd_per_clip * clips
-        return None if listed.usd_per_second is None else round(listed.usd_per_second * seconds * max(clips, 1), 6)
+        return None if listed.usd_per_second is None else round(listed.usd_per_second * seconds * clips, 6)
 
 
 async def refresh_quote(

@@ -57,6 +57,8 @@ async def submit_planned(lane: Lane, group: TaskGroup) -> None:
             await lane.wait(wait_s, Binding.SUBMIT_RATE)
             continue
         lane.submitting += 1
+        if lane.seat.capabilities.billed_at is BilledAt.SUBMIT:
+            await lane.billing_slots.acquire(head)  # at once, for one is free: a submit that has to wait is not counted
         group.create_task(_submit_one(lane, head))
 
 
@@ -77,8 +79,6 @@ def _must_wait(lane: Lane) -> tuple[float, Binding]:
 async def _submit_one(lane: Lane, head: Head) -> None:
     job = await lane.run.ledger.job(head.item_id, head.revision)
     try:
-        if lane.seat.capabilities.billed_at is BilledAt.SUBMIT:
-            await lane.billing_slots.acquire(job)
         contents = await lane.run.effects.threads.run(read_inputs, lane.run.inputs, job.request.files)
         await refuse_without_space(lane)
         await refresh_quote(lane.run.prices, lane.name, lane.seat.provider, job.request, lane.run.effects)
@@ -88,7 +88,7 @@ async def _submit_one(lane: Lane, head: Head) -> None:
     except InputError as changed:
         lane.close(f"An input file is not what it was when the batch was planned: {changed}")
     finally:
-        lane.billing_slots.release(job)
+        lane.billing_slots.release(head)
         lane.planned.returned(head.model)
         lane.submitting -= 1
         lane.changed()
@@ -96,9 +96,10 @@ async def _submit_one(lane: Lane, head: Head) -> None:
 
 async def _intend_and_send(lane: Lane, job: Job, contents: dict[str, bytes]) -> None:
     price_usd, price_is = lane.price(job.request)
-    job = await lane.record(
+    job = await lane.intend(
         job,
         EventKind.SUBMIT_STARTED,
+        EventKind.SUBMIT_DEFERRED,
         price_usd=price_usd,
         price_is=price_is.value,
         base_url=lane.seat.base_url,
@@ -150,6 +151,7 @@ async def _accept(lane: Lane, job: Job, answer: Accepted) -> None:
             EventKind.SUBMIT_LOST,
             failure=failure("duplicate_job_id", str(duplicate), Billing.UNKNOWN, receipt=receipt),
         )
+        lane.run.progress.note(f"{job.item_id} is in doubt: {duplicate} It is held, and counted as spent.")
         return
     lane.submits.succeeded()
     lane.planned.prove(job.request.model)

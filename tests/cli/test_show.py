@@ -49,6 +49,13 @@ In doubt
     body: https://cdn.venice.ai/…
   It may have cost $0.44. Look for a charge from between these times in the provider's own account.
   It is held: no run submits it or asks for its result again, so it cannot be paid for twice.
+  Settle it with one of:
+    clipmill resolve out fox --adopt ID
+      the provider has it under an id that you found: it is brought home and not bought again
+    clipmill resolve out fox --resubmit
+      submit it again: it may cost $0.44 once more
+    clipmill resolve out fox --abandon
+      give it up: $0.44 stays counted as spent
   The rest of the batch goes on with: clipmill resume out
 
 What happened (UTC)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.effects import Effects, SystemFiles, open_database, system
 from pipeline.jobs.state import EventKind
 from pipeline.ledger.store import Ledger
-from pipeline.paths import BatchFolder
 from tests.jobs.histories import HERE, event, planned, price, receipt
 
 if TYPE_CHECKING:
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
     from pipeline.jobs.event import Event
     from pipeline.jobs.job import Job
+    from pipeline.paths import BatchFolder
 
 E = EventKind
 NO_LIMIT = 1 << 30
@@ -77,7 +77,8 @@ class Machine:
     def make_room(self) -> None:
         """Let it grow again."""
         self._full = False
-        self.connections[-1].execute(f"PRAGMA max_page_count = {NO_LIMIT}")
+        with suppress(sqlite3.ProgrammingError):  # it may be closed
+            self.connections[-1].execute(f"PRAGMA max_page_count = {NO_LIMIT}")
 
     def count(self, word: str) -> int:
         """Return how many statements began with a word since the last `forget`."""

@@ -483,6 +483,21 @@ async def test_a_new_attempt_takes_the_clips_of_the_one_before_out_of_the_ledger
         assert [clip.state.value for clip in job.clips] == ["wanted", "wanted"]
 
 
+async def test_a_revision_may_want_the_name_that_an_earlier_one_got_instead_of_its_own(machine: Machine) -> None:
+    """The user's own clips/fox.mp4 sent the first revision on to the name that is the second one's by default."""
+    wanted = "clips/fox__r2.mp4"
+    async with machine.ledger() as ledger:
+        for revision, found in ((1, wanted), (2, "clips/fox__r3.mp4")):
+            job = await ledger.record(*plan(revision=revision))
+            job = await ledger.record(*start(job))
+            job = await ledger.record(*accept(job, f"op-{revision}"))
+            job = await ledger.record(*move(job, E.CLIP_STORED, **stored() | {"file": wanted}))
+            job = await ledger.record(*move(job, E.CLIP_PUBLISHED, index=0, file=found))
+            assert job.state is S.DONE
+
+    assert machine.ask("SELECT file FROM clip ORDER BY revision") == [(wanted,), ("clips/fox__r3.mp4",)]
+
+
 # Failures of the disk
 
 
@@ -491,7 +506,7 @@ async def test_a_failed_commit_refuses_every_new_beginning_from_then_on(machine:
     fox = await ledger.record(*plan("fox"))
     machine.fill_the_disk()
 
-    with pytest.raises(DiskRefused, match="cannot be written: database or disk is full.*then run the same command"):
+    with pytest.raises(DiskRefused, match=r"cannot be written: database or disk is full.*then run the same command"):
         await ledger.record(*plan("deer", prompt="x" * 100_000))
     with pytest.raises(DiskRefused):
         await ledger.record(*start(fox), lambda: pytest.fail("nothing may follow it"))
@@ -512,7 +527,7 @@ async def test_a_stranger_who_holds_the_file_is_told_of(machine: Machine) -> Non
     stranger = machine.effects.open_database(machine.path)
     stranger.execute("BEGIN IMMEDIATE")
 
-    with pytest.raises(DiskRefused, match="Another program holds .*ledger.sqlite open. Close it"):
+    with pytest.raises(DiskRefused, match=r"Another program holds .*ledger.sqlite open. Close it"):
         await ledger.record(*plan())
 
     stranger.close()

@@ -29,12 +29,16 @@ from tests.support.simulation.simulated_effects import InlineThreads, VirtualClo
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     from aiohttp.typedefs import Middleware
 
     from pipeline.effects import Effects
+    from pipeline.jobs.event import Event
     from pipeline.jobs.job import Job
+    from pipeline.ledger.reader import Reader, Summary
     from pipeline.manifest.model import Price
+    from pipeline.providers.base import ProviderFactory
     from tests.support.simulation.process import Process
     from tests.support.simulation.world import World
 
@@ -84,9 +88,7 @@ class Vendor:
     def __post_init__(self) -> None:
         """Start it."""
         self.state = open_state(None, lambda path: None)  # type: ignore[arg-type,return-value]
-        app = make_app(
-            self.settings, clock=VirtualClock(self.world.loop), state=self.state, threads=InlineThreads()
-        )
+        app = make_app(self.settings, clock=VirtualClock(self.world.loop), state=self.state, threads=InlineThreads())
         app.middlewares.extend(self.doorkeepers)
         self.world.serve(app, HOST, PORT)
 
@@ -109,6 +111,11 @@ class Vendor:
         """Return how often each endpoint was called."""
         return self.ask("/sandbox/requests")
 
+    def calls(self) -> dict[str, int]:
+        """Return how many calls each of the vendors' endpoints has had, the sandbox's own pages left out."""
+        counted = {name: sum(statuses.values()) for name, statuses in self.requests()["endpoints"].items()}
+        return {name: count for name, count in counted.items() if not name.startswith("sandbox-")}
+
 
 def a_vendor(world: World, **settings: Any) -> Vendor:
     """Start a sandbox that stamps template clips."""
@@ -125,6 +132,14 @@ class Batch:
     prices: dict[str, Price] = field(default_factory=dict)
     max_cost_usd: float | None = None
     limits: dict[str, Any] = field(default_factory=dict)
+    quotes: dict[str, float] = field(default_factory=dict)
+    """What the provider is said to have quoted, by `planning.cost.quote_key`."""
+    inputs: Path = Path("/")
+    """The folder that input files are relative to, on the real disk."""
+    factories: dict[str, ProviderFactory] = field(default_factory=dict)
+    """Providers that stand in for the installed ones, by name."""
+    progress: Progress = field(default_factory=Progress)
+    """That of the latest run."""
 
     def run(
         self,
@@ -136,7 +151,11 @@ class Batch:
     ) -> Outcome:
         """Run the batch as one process, to its end."""
         process = process or self.world.process("run")
-        return self.world.run(self.work(self.world.effects(process), stop or Stop(), on_change, chosen), process)
+        try:
+            return self.world.run(self.work(self.world.effects(process), stop or Stop(), on_change, chosen), process)
+        except Exception:
+            self.world.bury(process)  # what it left open goes with it
+            raise
 
     async def work(
         self, effects: Effects, stop: Stop, on_change: OnChange | None = None, chosen: frozenset[str] | None = None
@@ -153,13 +172,13 @@ class Batch:
         with reading(folder.ledger, effects) as reader:
             names = reader.providers()
         seats = {name: self.seat(name, effects) for name in names}
-        progress = Progress()
+        self.progress = progress = Progress()
         context = RunContext(
             ledger=ledger,
             folder=folder,
-            inputs=Path("/"),
+            inputs=self.inputs,
             effects=effects,
-            prices=Prices(listed=self.prices),
+            prices=Prices(listed=self.prices, quotes=dict(self.quotes)),
             progress=progress,
         )
         outcome = await BatchRun(run=context, seats=seats, chosen=chosen, stop=stop).go()
@@ -170,7 +189,7 @@ class Batch:
 
     def seat(self, name: str, effects: Effects) -> Seat:
         """Return a provider with a key."""
-        factory = find_provider(name)
+        factory = self.factories.get(name) or find_provider(name)
         account = Account(key=self.key, base_url=BASE_URLS[name])
         documented = factory.capabilities.limits
         limits = {
@@ -192,9 +211,33 @@ class Batch:
 
     def jobs(self) -> list[Job]:
         """Return the latest revision of every item."""
-        effects = self.world.effects(self.world.process("reader"))
-        with reading(BatchFolder(ROOT).ledger, effects) as reader:
+        with self._reading() as reader:
             return list(reader.jobs())
+
+    def job(self, item_id: str = "i0") -> Job:
+        """Return the latest revision of one item."""
+        return next(job for job in self.jobs() if job.item_id == item_id)
+
+    def events(self, item_id: str | None = None) -> list[Event]:
+        """Return the history of one item, or of the batch."""
+        with self._reading() as reader:
+            return reader.events(item_id)
+
+    def kinds(self, item_id: str = "i0") -> list[str]:
+        """Return the kinds of an item's events, in order."""
+        return [event.kind.value for event in self.events(item_id)]
+
+    def summary(self) -> Summary:
+        """Return how the batch stands."""
+        with self._reading() as reader:
+            return reader.summary()
+
+    def _reading(self) -> AbstractContextManager[Reader]:
+        return reading(BatchFolder(ROOT).ledger, self.world.effects(self.world.process("reader")))
+
+    def clip(self, item_id: str = "i0") -> bytes | None:
+        """Return the bytes under an item's final name, or None where there are none."""
+        return self.world.files.bytes_at(ROOT / "clips" / f"{item_id}.mp4")
 
     def states(self) -> dict[str, str]:
         """Return the state of every item."""

@@ -112,6 +112,10 @@ class MemoryFiles:
         """Return all regular files and their live bytes."""
         return {path: data for path in sorted(self._names) if (data := self.bytes_at(path)) is not None}
 
+    def holds(self, path: Path) -> bool:
+        """Tell whether there is such a name, without calling the hook."""
+        return path in self._names
+
     def sizes(self, folder: Path) -> dict[Path, int]:
         """Return the regular files in a folder and their live sizes, without calling the hook."""
         return {

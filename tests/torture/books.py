@@ -69,6 +69,8 @@ class Auditor:
 
     def connection(self) -> sqlite3.Connection | None:
         """Return a connection to the ledger, or None while there is none with a schema in it."""
+        if self._database is not None and not self._world.files.holds(FOLDER.ledger):
+            self.let_go()
         if self._database is None and self._world.files.bytes_at(FOLDER.ledger) is not None:
             database = self._world.databases.open(FOLDER.ledger)
             if database.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
@@ -76,6 +78,12 @@ class Auditor:
             else:
                 database.close()
         return self._database
+
+    def let_go(self) -> None:
+        """Close the connection: the ledger may be gone with the machine's power."""
+        if self._database is not None:
+            self._database.close()
+            self._database = None
 
     def rows(self, query: str, *values: Any) -> list[Any]:
         """Return the rows of a query; none where there is no ledger."""
@@ -86,6 +94,11 @@ class Auditor:
         """Return the events in the journal of last resort: they are as durable as the ledger's."""
         journal = self._world.files.bytes_at(FOLDER.emergency)
         return [] if not journal else [Event.from_json(json.loads(line)) for line in journal.splitlines()]
+
+    def content(self) -> dict[str, list[Any]]:
+        """Return all that a run with nothing to do must not change, by table; how it fared is not of it."""
+        tables = ("item", "clip", "event", "money")
+        return {table: self.rows(f"SELECT * FROM {table} ORDER BY 1, 2") for table in tables}
 
     def books(self) -> Books:
         """Read everything."""

@@ -17,6 +17,7 @@ from aiohttp import web
 from pipeline.jobs.state import EventKind
 from pipeline.sandbox.render import stamp, template_name
 from pipeline.sandbox.state import CountKind
+from tests.support.simulation.simulated_effects import VirtualClock
 from tests.torture.books import FOLDER, Auditor
 from tests.torture.invariants import AUTHORISED, KEY, Evidence, Tally, judge, uncovered
 from tests.torture.scenarios import CONCURRENT_BILLING
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from pipeline.sandbox.state import Job as VendorJob
     from pipeline.sandbox.state import State as VendorState
     from tests.support.simulation.memory_network import Exchange
+    from tests.support.simulation.process import Process
     from tests.support.simulation.world import World
     from tests.torture.scenarios import Scenario
 
@@ -83,7 +85,7 @@ class Witness:
     doubts_most_at_once: int = 0
     _submits: int = 0
     _claims: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
-    _calls: defaultdict[tuple[int, str], list[float]] = field(default_factory=lambda: defaultdict(list))
+    _calls: defaultdict[tuple[Process | None, str], list[float]] = field(default_factory=lambda: defaultdict(list))
     _charges: int = 0
     _epoch: int = 0
     _last_event: int = 0
@@ -105,14 +107,13 @@ class Witness:
     def first_byte_leaves(self, exchange: Exchange) -> None:
         """Hold every call that makes a job or bills against the intents on disk, and every call against its pace."""
         process = self.world.network.process_of(exchange.connection)
-        owner = id(process)
         if SUBMIT.fullmatch(exchange.line):
             self._submits += 1
             (intents,) = self._one("SELECT count(*) FROM event WHERE kind = 'submit_started'")
             if self._submits > intents:
                 self.blame("I2", f"submit {self._submits} leaves, and {intents} intents are on disk")
             if "/video/" in exchange.line:
-                self._keep_pace(owner, "submits", self.scenario.settings.get("venice_queue_per_minute", 40))
+                self._keep_pace(process, "submits", self.scenario.settings.get("venice_queue_per_minute", 40))
         elif CLAIM.fullmatch(exchange.line):
             job_id = exchange.line.rpartition("/")[2]
             self._claims[job_id] += 1
@@ -120,9 +121,9 @@ class Witness:
             if sum(self._claims.values()) > intents:
                 self.blame("I2", f"claim {sum(self._claims.values())} leaves, and {intents} intents are on disk")
         elif exchange.line == RETRIEVE:
-            self._keep_pace(owner, "looks", self.scenario.settings.get("venice_retrieve_per_minute", 120))
+            self._keep_pace(process, "looks", self.scenario.settings.get("venice_retrieve_per_minute", 120))
 
-    def _keep_pace(self, owner: int, what: str, most: int) -> None:
+    def _keep_pace(self, owner: Process | None, what: str, most: int) -> None:
         calls, now_s = self._calls[owner, what], self.world.loop.time()
         calls.append(now_s)
         if len(calls) > most and calls[-1 - most] > now_s - MINUTE_S:
@@ -140,7 +141,7 @@ class Witness:
         response = await handler(request)
         if endpoint.startswith("venice") and 400 <= response.status < 500 and response.status != 429:
             process = self.world.network.process_of(port - CLIENT_PORTS)
-            calls, now_s = self._calls[id(process), "failures"], self.world.loop.time()
+            calls, now_s = self._calls[process, "failures"], self.world.loop.time()
             calls.append(now_s)
             most = self.scenario.settings.get("venice_failures", 20)
             if process is not None and len(calls) > most and calls[-1 - most] > now_s - FAILURE_WINDOW_S:
@@ -188,6 +189,15 @@ class Witness:
         if self._names_changed:
             self.look_at_names()
         self._names_changed = operation in CHANGES_NAMES
+
+    def look_anew(self) -> None:
+        """Trust nothing that was seen before: the machine has lost its power since."""
+        self._whole.clear()
+        self._known_ids.clear()
+        self.auditor.let_go()
+        self._last_event = min(self._last_event, *self._one("SELECT coalesce(max(seq), 0) FROM event"))
+        self._epoch = min(self._epoch, *self._one("SELECT coalesce(max(epoch), 0) FROM run"))
+        self.look_at_names()
 
     def look_at_names(self) -> None:
         """Hold every final name against the vendor's clips."""
@@ -270,9 +280,9 @@ class Witness:
             scenario=self.scenario,
             books=self.auditor.books(),
             vendor=self.vendor,
-            now_s=self.world.wall_s(),
+            now_s=VirtualClock(self.world.loop).now().timestamp(),
             prompts=self.prompts,
-            files=self.world.files.snapshot(),
+            files=self.files(),
             database_bytes=self.world.databases.bytes_of(FOLDER.ledger),
             clips=true_clip,
             foreign=self.foreign,
@@ -283,6 +293,13 @@ class Witness:
                 cut_short=frozenset(self.cut_short),
             ),
         )
+
+    def files(self) -> dict[Path, bytes]:
+        """Return every file but the databases and the reserve, which is a megabyte of nothing."""
+        files = self.world.files
+        here = {FOLDER.root, FOLDER.clips, *(path.parent for path in self.foreign)}
+        paths = sorted(path for folder in here for path in files.sizes(folder) if path != FOLDER.reserve)
+        return {path: data for path in paths if (data := files.bytes_at(path)) is not None}
 
     def judge(self, *, at_rest: bool = False) -> None:
         """Hold the whole world to the invariants."""

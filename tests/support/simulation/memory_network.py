@@ -164,7 +164,7 @@ class MemoryNetwork:
         """End a dead process's connections as its kernel does; `silently` as a power cut does."""
         for connection in [each for each in self._open.values() if each.process is process]:
             connection.client.vanish(silently=silently)
-            del self._open[connection.number]
+            self._open.pop(connection.number, None)  # unless ending it was the last word of both ends
         for connector in self._connectors.pop(process, []):
             connector.forget()
 

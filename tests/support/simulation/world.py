@@ -148,7 +148,12 @@ class World:
         self.databases.crash(process)
         self.loop.abandon(process)
         if process.power_cut:
-            self.files.crash("power", self.random(f"what {process.name} leaves on the disk"))
+            self.cut_power(f"what {process.name} leaves on the disk")
+
+    def cut_power(self, occasion: str) -> None:
+        """Let the disk forget what was not synced, drawn for the occasion; whoever ran must be buried."""
+        self.files.crash("power", self.random(occasion))
+        self.databases.lose(self.files.holds)
 
     @contextmanager
     def _aiohttp_draws_from_the_seed(self) -> Iterator[None]:

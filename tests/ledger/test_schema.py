@@ -1,0 +1,208 @@
+"""The database by itself, with Python out of the way: what it refuses whatever our code asks of it."""
+
+from __future__ import annotations
+
+import itertools
+import sqlite3
+from collections import deque
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pipeline.jobs.state import CLIP_MOVES, MOVES, ClipState, EventKind, State
+from pipeline.ledger.database import fill_moves, open_writer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from tests.ledger.ledgers import Machine
+
+ITEM = (
+    "INSERT INTO item VALUES "
+    "(:id, 1, 0, :state, 'item_planned', 0, 1, 'modelmax', 'veo-3', :job_id, :micro, '{}', '{}')"
+)
+CLIP = "INSERT INTO clip VALUES ('fox', 1, :idx, :state, 'submit_accepted', '', :file, '', 0, '{}', '[]')"
+
+
+@pytest.fixture
+def database(machine: Machine) -> Iterator[sqlite3.Connection]:
+    with closing(open_writer(machine.path, machine.effects)) as database:
+        yield database
+
+
+def an_item(database: sqlite3.Connection, item_id: str = "fox", **changes: object) -> None:
+    database.execute(ITEM, {"id": item_id, "state": "planned", "job_id": None, "micro": 0, **changes})
+
+
+def a_clip(database: sqlite3.Connection, idx: int = 0, state: str = "wanted", file: str = "") -> None:
+    database.execute(CLIP, {"idx": idx, "state": state, "file": file})
+
+
+@contextmanager
+def undone(database: sqlite3.Connection) -> Iterator[None]:
+    database.execute("SAVEPOINT undone")
+    try:
+        yield
+    finally:
+        database.execute("ROLLBACK TO undone")
+        database.execute("RELEASE undone")
+
+
+def way(moves: Iterable[tuple[str | None, str, str]], start: str, end: str) -> list[tuple[str, str]]:
+    """Return the shortest way from one state to another, as events and the states they lead to."""
+    ways: deque[tuple[str, list[tuple[str, str]]]] = deque([(start, [])])
+    seen = {start}
+    while ways:
+        at, steps = ways.popleft()
+        if at == end:
+            return steps
+        for source, kind, to in moves:
+            if source == at and to not in seen:
+                seen.add(to)
+                ways.append((to, [*steps, (kind, to)]))
+    raise AssertionError(f"no way from {start} to {end}")
+
+
+def accepts(database: sqlite3.Connection, table: str, kind: str, to: str) -> bool:
+    with undone(database):
+        try:
+            database.execute(f"UPDATE {table} SET event = ?, state = ?", (kind, to))
+        except sqlite3.IntegrityError as error:
+            if "illegal move" not in str(error):
+                raise
+            return False
+    return True
+
+
+@pytest.mark.parametrize("state", sorted(State))
+def test_the_database_takes_exactly_the_moves_of_the_table(database: sqlite3.Connection, state: State) -> None:
+    an_item(database)
+    for kind, to in way(MOVES, State.PLANNED, state):
+        database.execute("UPDATE item SET event = ?, state = ?", (kind, to))
+
+    for kind, to in itertools.product(EventKind, State):
+        assert accepts(database, "item", kind, to) == ((state, kind, to) in MOVES), (kind, to)
+
+
+@pytest.mark.parametrize("state", sorted(ClipState))
+def test_the_database_takes_exactly_the_moves_of_clips(database: sqlite3.Connection, state: ClipState) -> None:
+    an_item(database)
+    a_clip(database)
+    for kind, to in way(CLIP_MOVES, ClipState.WANTED, state):
+        database.execute("UPDATE clip SET event = ?, state = ?", (kind, to))
+
+    for kind, to in itertools.product(EventKind, ClipState):
+        assert accepts(database, "clip", kind, to) == ((state, kind, to) in CLIP_MOVES), (kind, to)
+
+
+@pytest.mark.parametrize("column", ["state", "event"])
+def test_neither_half_of_a_move_changes_alone(database: sqlite3.Connection, column: str) -> None:
+    an_item(database)
+    value = {"state": "done", "event": "submit_started"}[column]
+
+    with pytest.raises(sqlite3.IntegrityError, match="illegal move of an item"):
+        database.execute(f"UPDATE item SET {column} = ?", (value,))
+
+
+@pytest.mark.parametrize("state", sorted(set(State) - {State.PLANNED}))
+def test_an_item_begins_planned(database: sqlite3.Connection, state: State) -> None:
+    with pytest.raises(sqlite3.IntegrityError, match="an item begins planned"):
+        an_item(database, state=state)
+
+
+@pytest.mark.parametrize("state", sorted(set(ClipState) - {ClipState.WANTED}))
+def test_a_clip_begins_wanted(database: sqlite3.Connection, state: ClipState) -> None:
+    an_item(database)
+
+    with pytest.raises(sqlite3.IntegrityError, match="a clip begins wanted"):
+        a_clip(database, state=state)
+
+
+def test_an_event_is_never_changed_and_never_deleted(database: sqlite3.Connection) -> None:
+    database.execute("INSERT INTO event VALUES (NULL, '', 1, 'fox', 1, 'item_planned', '{}')")
+
+    for statement in ("UPDATE event SET data = '{\"x\":1}'", "DELETE FROM event", "DELETE FROM event WHERE seq = 1"):
+        with pytest.raises(sqlite3.IntegrityError, match="an event is never"):
+            database.execute(statement)
+
+    assert database.execute("SELECT data FROM event").fetchall() == [("{}",)]
+
+
+def test_an_item_that_cost_something_or_left_planned_cannot_be_deleted(database: sqlite3.Connection) -> None:
+    an_item(database, "free")
+    an_item(database, "paid", micro=1)
+    an_item(database, "gone")
+    database.execute("UPDATE item SET event = 'submit_started', state = 'submitting' WHERE id = 'gone'")
+
+    for item_id in ("paid", "gone"):
+        with pytest.raises(sqlite3.IntegrityError, match="only an item that cost nothing"):
+            database.execute("DELETE FROM item WHERE id = ?", (item_id,))
+    database.execute("DELETE FROM item WHERE id = 'free'")
+
+    assert database.execute("SELECT count(*) FROM item").fetchone() == (2,)
+
+
+def test_the_clips_of_an_item_go_with_it_and_none_is_without_an_item(database: sqlite3.Connection) -> None:
+    with pytest.raises(sqlite3.IntegrityError, match="FOREIGN KEY"):
+        a_clip(database)
+    an_item(database)
+    a_clip(database)
+
+    database.execute("DELETE FROM item")
+
+    assert database.execute("SELECT count(*) FROM clip").fetchone() == (0,)
+
+
+def test_two_clips_may_want_one_name_and_only_one_can_bear_it(database: sqlite3.Connection) -> None:
+    an_item(database)
+    a_clip(database, 0, file="clips/fox.mp4")
+    a_clip(database, 1, file="clips/fox.mp4")
+    database.execute("UPDATE clip SET event = 'clip_stored', state = 'stored'")
+    publish = "UPDATE clip SET event = 'clip_published', state = 'done' WHERE idx = ?"
+    database.execute(publish, (0,))
+
+    with pytest.raises(sqlite3.IntegrityError, match="UNIQUE"):
+        database.execute(publish, (1,))
+
+
+def test_a_vendors_id_belongs_to_one_item_and_its_absence_to_any_number(database: sqlite3.Connection) -> None:
+    an_item(database, "a", job_id="op-1")
+    an_item(database, "b")
+    an_item(database, "c")
+
+    with pytest.raises(sqlite3.IntegrityError, match=r"item\.job_id"):
+        an_item(database, "d", job_id="op-1")
+
+
+def test_money_follows_every_item_by_itself(database: sqlite3.Connection) -> None:
+    def money() -> int:
+        return int(database.execute("SELECT committed_micro_usd FROM money").fetchone()[0])
+
+    assert money() == 0
+    an_item(database, "a", micro=7)
+    an_item(database, "b", micro=5)
+    assert money() == 12
+    database.execute("UPDATE item SET committed_micro_usd = 1 WHERE id = 'a'")
+    assert money() == 6
+    database.execute("UPDATE item SET position = 3")
+    assert money() == 6
+
+
+def test_there_is_one_row_of_money_and_no_item_has_less_than_none(database: sqlite3.Connection) -> None:
+    with pytest.raises(sqlite3.IntegrityError):
+        database.execute("INSERT INTO money VALUES (2, 0)")
+    with pytest.raises(sqlite3.IntegrityError):
+        an_item(database, micro=-1)
+
+
+def test_the_moves_can_be_filled_in_again(database: sqlite3.Connection) -> None:
+    def moves() -> set[tuple[str, ...]]:
+        return set(database.execute("SELECT * FROM move UNION ALL SELECT * FROM clip_move"))
+
+    before = moves()
+    database.execute("DELETE FROM move WHERE event = 'retried'")
+
+    fill_moves(database)
+
+    assert moves() == before == {*(move for move in MOVES if move[0] is not None), *CLIP_MOVES}

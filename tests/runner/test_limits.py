@@ -1,0 +1,255 @@
+"""Pacing: never more than the limit in any window, whatever comes when, and no more waiting than that takes."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from pipeline.runner.limits import (
+    CREDIT_S,
+    CUT,
+    EVEN_SHARE,
+    FAILURE_WINDOW_S,
+    REGROW,
+    UNTOLD_WAIT_S,
+    WINDOW_S,
+    Endpoint,
+    EvenPace,
+    FailureBudget,
+    SlidingLog,
+    Unpaced,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pipeline.runner.limits import Pace
+
+NAP_S = 0.001
+"""The shortest wait of a lane; rounding may leave a sliver of one."""
+
+
+def leave(pace: Pace, arrivals_s: Iterable[float], lateness_s: Sequence[float] = (0.0,)) -> list[float]:
+    """Let a call leave for each arrival (seconds after the one before), as soon as the pace and the wake-up allow."""
+    now = 1000.0
+    left: list[float] = []
+    wanted = now
+    for number, gap_s in enumerate(arrivals_s):
+        wanted += gap_s
+        now = max(now, wanted)
+        while (wait_s := pace.wait_s(now)) > 0:
+            now += max(wait_s, NAP_S) + lateness_s[number % len(lateness_s)]
+        pace.take(now)
+        left.append(now)
+    return left
+
+
+def most_within(times: Sequence[float], window_s: float) -> int:
+    """Return the largest number of times in any half-open window."""
+    most = begin = 0
+    for end, time in enumerate(times):
+        while time - times[begin] >= window_s:
+            begin += 1
+        most = max(most, end - begin + 1)
+    return most
+
+
+ARRIVALS_S = st.lists(st.sampled_from([0.0, 0.0, 0.0, 0.2, 1.0, 3.0, 29.0, 61.0]), max_size=150)
+LATENESS_S = st.lists(st.floats(0.0, 3.0), min_size=1, max_size=7)
+
+
+@given(limit=st.integers(1, 50), arrivals_s=ARRIVALS_S, lateness_s=LATENESS_S)
+def test_a_sliding_log_lets_no_more_than_the_limit_leave_in_any_minute_and_a_half_second(
+    limit: int, arrivals_s: list[float], lateness_s: list[float]
+) -> None:
+    left = leave(SlidingLog(limit), arrivals_s, lateness_s)
+    assert most_within(left, WINDOW_S - 1e-6) <= limit
+
+
+@given(limit=st.integers(1, 50))
+def test_a_sliding_log_lets_a_small_batch_leave_at_once_and_the_rest_exactly_a_window_later(limit: int) -> None:
+    left = leave(SlidingLog(limit), [0.0] * (limit * 2))
+    assert left[:limit] == [1000.0] * limit
+    assert all(1000.0 + WINDOW_S <= at < 1000.0 + WINDOW_S + 2 * NAP_S for at in left[limit:])
+
+
+@given(
+    limit=st.integers(2, 50),
+    factors=st.lists(st.floats(0.02, 1.0), min_size=1, max_size=6),
+    arrivals_s=ARRIVALS_S,
+)
+def test_a_sliding_log_that_is_scaled_keeps_to_the_scaled_limit(
+    limit: int, factors: list[float], arrivals_s: list[float]
+) -> None:
+    log = SlidingLog(limit)
+    left: list[float] = []
+    now = 1000.0
+    for number, gap_s in enumerate(arrivals_s):
+        factor = factors[number % len(factors)]
+        log.scale(factor)
+        now += gap_s
+        while (wait_s := log.wait_s(now)) > 0:
+            now += max(wait_s, NAP_S)
+        log.take(now)
+        left.append(now)
+        recent = [at for at in left if at > now - WINDOW_S + 1e-6]
+        assert len(recent) <= max(1, int(limit * factor))
+
+
+@given(limit=st.integers(1, 300), arrivals_s=ARRIVALS_S, lateness_s=LATENESS_S)
+@example(limit=30, arrivals_s=[0.0] * 70, lateness_s=[0.0, 1.9])
+@example(limit=60, arrivals_s=[61.0] + [0.0] * 120, lateness_s=[0.0])
+@example(limit=1, arrivals_s=[0.0] * 3, lateness_s=[3.0])
+def test_even_pacing_lets_no_more_than_the_limit_leave_in_any_minute(
+    limit: int, arrivals_s: list[float], lateness_s: list[float]
+) -> None:
+    left = leave(EvenPace(limit), arrivals_s, lateness_s)
+    assert most_within(left, 60.0) <= limit
+
+
+@given(limit=st.integers(1, 300), late_s=st.floats(0.0, 0.4))
+def test_even_pacing_loses_nothing_to_wake_ups_that_come_a_little_late(limit: int, late_s: float) -> None:
+    count = 3 * limit
+    gap_s = 60.0 / (limit * EVEN_SHARE)
+    left = leave(EvenPace(limit), [0.0] * count, [min(late_s, 0.9 * gap_s)])
+    assert left[-1] - left[0] <= gap_s * (count - 1) + late_s + 1e-6
+
+
+def test_even_pacing_spreads_calls_and_bunches_no_more_than_two() -> None:
+    left = leave(EvenPace(120), [100.0] + [0.0] * 200)
+    gap_s = 60.0 / (120 * EVEN_SHARE)
+    gaps = [later - earlier for earlier, later in pairwise(left)]
+    assert gaps[0] == pytest.approx(gap_s - CREDIT_S)
+    assert gaps[1:] == pytest.approx([gap_s] * 199, abs=1e-9)
+
+
+def test_even_pacing_that_is_scaled_slows_down_and_recovers() -> None:
+    pace = EvenPace(60)
+    pace.scale(0.5)
+    slow = leave(pace, [0.0] * 20)
+    assert slow[-1] - slow[2] == pytest.approx(17 * 60 / (60 * 0.5 * EVEN_SHARE))
+    pace.scale(1.0)
+    fast = leave(pace, [0.0] * 20)
+    assert fast[-1] - fast[2] == pytest.approx(17 * 60 / (60 * EVEN_SHARE))
+
+
+def test_without_a_limit_nothing_waits() -> None:
+    assert leave(Unpaced(), [0.0] * 100) == [1000.0] * 100
+
+
+# The budget of failures.
+
+
+@given(
+    most=st.integers(1, 20),
+    durations_s=st.lists(st.floats(0.01, 20.0), min_size=1, max_size=5),
+    wanted=st.integers(1, 200),
+)
+def test_even_if_every_call_fails_there_are_never_more_failures_than_allowed_in_any_30_s(
+    most: int, durations_s: list[float], wanted: int
+) -> None:
+    budget = FailureBudget(most)
+    now = 0.0
+    ends: list[float] = []
+    failed: list[float] = []
+    for number in range(wanted):
+        while True:
+            for end in sorted(at for at in ends if at <= now):
+                ends.remove(end)
+                budget.note(end)
+                failed.append(end)
+            wait_s = budget.wait_s(now, len(ends))
+            if wait_s <= 0:
+                break
+            now = min([*ends, now + max(wait_s, NAP_S)])
+        ends.append(now + durations_s[number % len(durations_s)])
+    assert most_within(sorted([*failed, *ends]), FAILURE_WINDOW_S - 1e-6) <= most
+
+
+def test_with_as_many_calls_under_way_as_may_fail_the_next_waits_for_an_answer() -> None:
+    budget = FailureBudget(3)
+    assert budget.wait_s(0.0, 2) == 0.0
+    assert budget.wait_s(0.0, 3) == math.inf
+    budget.note(0.0)
+    assert budget.wait_s(1.0, 1) == 0.0
+    assert budget.wait_s(1.0, 2) == FAILURE_WINDOW_S - 1.0
+    assert budget.wait_s(FAILURE_WINDOW_S, 2) == 0.0
+
+
+def test_without_a_budget_failures_hold_nothing_up() -> None:
+    budget = FailureBudget(None)
+    for number in range(100):
+        budget.note(float(number))
+    assert budget.wait_s(100.0, 1000) == 0.0
+
+
+# One endpoint.
+
+
+def test_a_pause_stops_the_whole_endpoint_for_as_long_as_was_asked() -> None:
+    endpoint = Endpoint(SlidingLog(40))
+    endpoint.pause(10.0, 5.0)
+    assert endpoint.wait_s(10.0) == 5.0
+    assert endpoint.wait_s(14.0) == 1.0
+    assert endpoint.wait_s(15.0) == 0.0
+    assert endpoint.try_take(12.0) == 3.0
+    assert endpoint.try_take(15.0) == 0.0
+
+
+def test_a_refusal_that_names_no_time_pauses_for_half_a_minute() -> None:
+    endpoint = Endpoint(Unpaced())
+    endpoint.pause(0.0, None)
+    assert endpoint.wait_s(0.0) == UNTOLD_WAIT_S
+
+
+def test_a_shorter_pause_does_not_end_a_longer_one() -> None:
+    endpoint = Endpoint(Unpaced())
+    endpoint.pause(0.0, 60.0)
+    endpoint.pause(1.0, 2.0)
+    assert endpoint.wait_s(1.0) == 59.0
+
+
+def test_the_rate_is_cut_once_a_pause_however_many_calls_were_refused_in_it() -> None:
+    endpoint = Endpoint(SlidingLog(40))
+    for _ in range(10):
+        endpoint.pause(0.0, 5.0)
+    assert endpoint.factor == pytest.approx(CUT)
+    endpoint.pause(5.0, 5.0)
+    assert endpoint.factor == pytest.approx(CUT**2)
+    assert endpoint.throttled == 11
+    for number in range(int(40 * CUT**2)):
+        assert endpoint.try_take(10.0 + number / 1000) == 0.0
+    assert endpoint.try_take(11.0) > 0
+
+
+def test_the_rate_never_falls_to_nothing_and_grows_back_to_the_whole() -> None:
+    endpoint = Endpoint(SlidingLog(40))
+    for number in range(100):
+        endpoint.pause(number * 10.0, 5.0)
+    assert endpoint.factor == 0.02
+    assert endpoint.try_take(2000.0) == 0.0
+    for _ in range(math.ceil(0.98 / REGROW) + 1):
+        endpoint.succeeded()
+    assert endpoint.factor == 1.0
+    assert [endpoint.try_take(3000.0) for _ in range(40)] == [0.0] * 40
+    assert endpoint.try_take(3000.0) > 0
+
+
+def test_a_call_that_may_not_leave_is_not_counted() -> None:
+    endpoint = Endpoint(SlidingLog(1))
+    assert endpoint.try_take(0.0) == 0.0
+    for _ in range(10):
+        assert endpoint.try_take(1.0) == WINDOW_S - 1.0
+    assert endpoint.try_take(WINDOW_S) == 0.0
+
+
+def test_a_hold_of_our_own_making_cuts_no_rate() -> None:
+    endpoint = Endpoint(SlidingLog(40))
+    endpoint.hold(8.0)
+    assert endpoint.wait_s(3.0) == 5.0
+    assert endpoint.factor == 1.0

@@ -1,0 +1,232 @@
+"""One life of a batch: begun, struck, left alone for a while, recovered (and struck again), and brought to its end.
+
+    first run -> struck at the point -> the vendor goes on alone -> recovery, in 30 % of lives struck again, some twice
+    -> the operator settles the doubts, in some lives -> faults stop -> runs until nothing is left -> the power fails
+    -> a run with nothing to do
+
+Whatever is drawn is drawn from the scenario, the seed and the point. Out comes what was blamed, and by whose invariant.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pipeline.jobs.codec import receipt_to_json
+from pipeline.jobs.event import Event
+from pipeline.jobs.state import IN_DOUBT, EventKind, State
+from pipeline.ledger.store import Ledger
+from pipeline.providers.answers import Billing, Receipt
+from pipeline.runner.lane import failure
+from tests.support.simulation.world import World
+from tests.torture.books import FOLDER
+from tests.torture.scenarios import SCENARIOS, Flavour
+from tests.torture.stage import LATENCY_S, WORLD_MOST_S, Ending, Point, Stage
+
+if TYPE_CHECKING:
+    from pipeline.jobs.job import Job
+    from tests.torture.scenarios import Scenario
+    from tests.torture.witness import Blame
+
+CRASH_AGAIN = 0.3
+AGAIN_WITHIN_STEPS = 70
+OPERATOR = 0.25
+TWICE = 0.3
+PAUSES_S = (0.0, 0.05, 0.5, 3.0, 3.0, 40.0)
+EXPIRY_PAUSE_S = 100_000.0
+RUNS_TO_REST = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What became of a life."""
+
+    steps: int = 0
+    """Of the first run."""
+    turns: int = 0
+    runs: int = 0
+    crashes: int = 0
+    second_crashes: int = 0
+    doubts: int = 0
+    items: int = 0
+    done: int = 0
+    charges: int = 0
+    blamed: tuple[Blame, ...] = ()
+    trace: str = field(default="", repr=False)
+
+
+def live(name: str, seed: int, point: Point | None, *, with_trace: bool = False) -> Told:
+    """Live one life; without a point, nothing strikes the first run and its moments are counted."""
+    scenario = SCENARIOS[name]
+    with World(
+        seed=hash_free(f"{name}/{seed}"), shuffle=True, latency_s=LATENCY_S, late=scenario.late, limit_s=WORLD_MOST_S
+    ) as world:
+        return Life(world, scenario, seed, point).told(with_trace=with_trace)
+
+
+def hash_free(text: str) -> int:
+    """Return a number that depends on the text alone, in every process."""
+    return random.Random(text).getrandbits(48)
+
+
+class Life:
+    """The mutable state is the stage's, and how often what happened."""
+
+    def __init__(self, world: World, scenario: Scenario, seed: int, point: Point | None) -> None:
+        self._world = world
+        self._scenario = scenario
+        self._point = point
+        self._random = random.Random(f"{scenario.name}/{seed}/{point}")
+        self._stage = Stage(world, scenario, seed)
+        self._runs = self._second_crashes = self._steps = self._turns = 0
+        self._doubts: set[str] = set()
+
+    def told(self, *, with_trace: bool) -> Told:
+        """Live it, and tell."""
+        witness = self._stage.witness
+        self._live()
+        books = witness.auditor.books()
+        assert witness.vendor is not None
+        return Told(
+            steps=self._steps,
+            turns=self._turns,
+            runs=self._runs,
+            crashes=witness.crashes,
+            second_crashes=self._second_crashes,
+            doubts=len(self._doubts),
+            items=len(books.jobs),
+            done=sum(job.state is State.DONE for job in books.jobs.values()),
+            charges=sum(witness.vendor.billed.values()),
+            blamed=tuple(witness.blamed),
+            trace=str(self._world.trace) if with_trace or witness.blamed else "",
+        )
+
+    def _live(self) -> None:
+        self._first_run()
+        if self._point is not None:
+            self._recover()
+            if self._random.random() < OPERATOR and not self._is_over:
+                self._settle_doubts()
+        self._come_to_rest()
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether something was blamed: the rest of the life would only repeat it."""
+        return bool(self._stage.witness.blamed)
+
+    def _first_run(self) -> None:
+        stage = self._stage
+        self._runs += 1
+        if self._scenario.twins:
+            self._runs += 1
+            stage.run_twins(self._point)
+        else:
+            stage.run(self._point)
+        self._steps, self._turns = stage.first_steps, stage.first_turns
+        self._note_doubts()
+
+    def _recover(self) -> None:
+        """Run again, and be killed again in some lives, at a moment of the recovery or soon after."""
+        while not self._is_over and self._random.random() < CRASH_AGAIN:
+            self._leave_alone()
+            power_cut = self._random.random() < 0.5
+            ending = self._stage.run(crash_at=self._random.randint(1, AGAIN_WITHIN_STEPS), power_cut=power_cut)
+            self._runs += 1
+            self._note_doubts()
+            if ending is not Ending.CRASHED:
+                return
+            self._second_crashes += 1
+        self._leave_alone()
+
+    def _leave_alone(self) -> None:
+        if self._random.random() < 0.5:
+            self._stage.end_outage()
+        pauses = (*PAUSES_S, EXPIRY_PAUSE_S) if self._scenario.expires else PAUSES_S
+        self._world.pass_time(self._random.choice(pauses))
+
+    def _settle_doubts(self) -> None:
+        """Answer some doubts as an operator would."""
+        process = self._world.process("operator")
+        self._stage.end_outage()
+
+        async def settle() -> None:
+            effects = self._world.effects(process)
+            ledger = await Ledger.open(FOLDER.ledger, effects, {"pid": 2})
+            for job in await ledger.jobs(sorted(IN_DOUBT)):
+                kind, data = self._answer(job)
+                now = effects.clock.now()
+                await ledger.record(
+                    job, Event(kind=kind, item_id=job.item_id, revision=job.revision, at=now, data=data)
+                )
+            await ledger.close("settled")
+
+        if self._stage.witness.auditor.books().jobs:
+            self._world.run(settle(), process)
+            self._world.bury(process)
+            self._stage.witness.judge()
+
+    def _answer(self, job: Job) -> tuple[EventKind, dict[str, Any]]:
+        """Draw what the operator does about one doubt. What the vendor has can be adopted."""
+        state = self._stage.vendor.state
+        known = self._stage.witness.auditor.books().accepted_ids
+        mine = [each for each in state.jobs.values() if each.prompt == job.request.prompt and each.id not in known]
+        over = self._scenario.max_cost_usd is not None
+        choices: list[tuple[EventKind, dict[str, Any]]] = [
+            (EventKind.DOUBT_ABANDONED, {"failure": failure("abandoned", "Given up.", Billing.UNKNOWN)}),
+            (EventKind.DOUBT_RESUBMITTED, {}),
+        ]
+        if job.state is State.CLAIM_IN_DOUBT and not over:
+            choices.append((EventKind.CLAIM_ALLOWED, {}))
+        if job.state is State.SUBMIT_IN_DOUBT and mine:
+            receipt = Receipt(job_id=mine[-1].id, model=mine[-1].model, answer={})
+            if not self._scenario.name.startswith("venice-links") and self._scenario.name != "both":
+                choices.append((EventKind.DOUBT_ADOPTED, {"receipt": receipt_to_json(receipt)}))
+        return self._random.choice(choices)
+
+    def _come_to_rest(self) -> None:
+        """Run without faults until nothing is left, cut the power, and run once more with nothing to do."""
+        stage, witness = self._stage, self._stage.witness
+        stage.calm_down()
+        for _ in range(RUNS_TO_REST):
+            if self._is_over:
+                return
+            ending = stage.run()
+            self._runs += 1
+            self._note_doubts()
+            if ending is Ending.FINISHED:
+                break
+        witness.judge(at_rest=True)
+        if self._is_over:
+            return
+        stage.cut_power()
+        before = {"calls": self._asked(), **witness.auditor.content()}
+        self._run_with_nothing_to_do()
+        if self._random.random() < TWICE:
+            before["files"] = witness.files()  # the run before may have swept what the power cut brought back
+            self._run_with_nothing_to_do()
+        after = {"calls": self._asked(), **witness.auditor.content(), "files": witness.files()}
+        changed = [name for name, was in before.items() if was != after[name]]
+        if changed:
+            witness.blame("I8", f"a run with nothing to do changed {', '.join(changed)}")
+
+    def _run_with_nothing_to_do(self) -> None:
+        self._runs += 1
+        self._stage.run()
+
+    def _asked(self) -> tuple[int, int]:
+        """Return how many requests were made, and how many connections."""
+        return self._stage.witness.vendor_calls(), self._world.network.connections
+
+    def _note_doubts(self) -> None:
+        query = "SELECT id FROM item WHERE state IN ('submit_in_doubt', 'claim_in_doubt')"
+        self._doubts |= {item_id for (item_id,) in self._stage.witness.auditor.rows(query)}
+
+
+def points_of(name: str, told: Told) -> list[Point]:
+    """Return every point of a recorded first run."""
+    flavours = SCENARIOS[name].flavours
+    deaths = [flavour for flavour in flavours if flavour in {Flavour.KILL, Flavour.POWER}]
+    steps = [Point(flavour=flavour, step=step) for step in range(1, told.steps + 1) for flavour in deaths]
+    turns = [Point(flavour=flavour, turn=turn) for turn in range(1, told.turns + 1) for flavour in flavours]
+    return steps + turns

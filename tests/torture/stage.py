@@ -1,0 +1,388 @@
+"""A world for one life of one batch: the vendor, the batch, the trouble of its scenario, and the moments to strike at.
+
+Everything is drawn from the scenario's name and the seed, so that a life can be lived again. Moments are counted in
+*steps* (the effects of the first process: each connection, request, file change, and both sides of each commit) and in
+*turns* (every time that control passes from one callback to the next and something was seen to happen since: bytes
+that arrive, at either end, are among them).
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import sqlite3
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from pipeline.errors import ClipmillError, DiskRefused, Paused, StaleWrite
+from pipeline.providers.modelmax import ModelMax
+from pipeline.providers.venice import Venice
+from pipeline.runner.stop import Stop
+from pipeline.sandbox.settings import ClaimBills, Render, SandboxSettings
+from tests.support.batches import HOST, Batch, Vendor, an_item
+from tests.support.memory_files import Crash
+from tests.support.simulation.memory_network import Action, Direction, Fault
+from tests.support.simulation.simulated_effects import InlineThreads
+from tests.support.simulation.virtual_loop import BusyLoop, Deadlock, TimeIsUp
+from tests.torture.books import FOLDER
+from tests.torture.invariants import KEY
+from tests.torture.scenarios import PRICES, Flavour, Scenario
+from tests.torture.witness import CLAIM, SUBMIT, Witness
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from aiohttp.typedefs import Handler
+
+    from pipeline.runner.batch import Outcome
+    from tests.support.simulation.memory_network import Exchange
+    from tests.support.simulation.process import Process
+    from tests.support.simulation.world import World
+
+CALLBACKS_MOST = 150_000
+"""In one run. A run of three items takes about two thousand."""
+RUN_MOST_S = 6 * 3600.0
+WORLD_MOST_S = 20 * 86_400.0
+LATENCY_S = (0.002, 0.04)
+THREAD_S = (0.0, 0.004)
+OUTAGE_WITHIN_TURNS = 110
+SECOND_SIGNAL_WITHIN_TURNS = 12
+KILL_AFTER_SIGNAL_WITHIN_TURNS = 25
+
+
+class Ending(StrEnum):
+    """How a run ended."""
+
+    FINISHED = "finished"
+    PAUSED = "paused"
+    CRASHED = "crashed"
+    STALE = "stale"
+    """Another run had taken over."""
+    STUCK = "stuck"
+    WRONG = "wrong"
+    """It ended with an error of ours."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Point:
+    """Where a life is struck: a moment of its first run, and what happens there."""
+
+    flavour: Flavour
+    step: int = 0
+    turn: int = 0
+    """One of the two is 0."""
+
+    def __str__(self) -> str:
+        moment = f"--step {self.step}" if self.step else f"--turn {self.turn}"
+        return f"{moment} --flavour {self.flavour}"
+
+
+class Stage:
+    """The mutable state is the world's, the vendor's faults, the counts, and what is still to happen at which turn."""
+
+    def __init__(self, world: World, scenario: Scenario, seed: int) -> None:
+        self.world = world
+        self.scenario = scenario
+        self.turns = 0
+        """Of the present run."""
+        self.first_steps = self.first_turns = 0
+        """Of the first run, once it has ended."""
+        self._random = random.Random(f"{scenario.name}/{seed}/stage")
+        self._at_turn: dict[int, Callable[[], None]] = {}
+        self._lines = 0
+        self._callbacks = 0
+        self._runs = 0
+        self._faults = dict(scenario.faults)
+        self._is_out = False
+        wanted = {f"i{number}": each for number, each in enumerate(scenario.items)}
+        items = [
+            an_item(
+                item_id,
+                each.provider,
+                prompt=f"A picture of {item_id} {each.prompt}".strip(),
+                **({"model": each.model} if each.model else {}),
+                **each.parameters,
+            )
+            for item_id, each in wanted.items()
+        ]
+        self.witness = Witness(
+            world=world,
+            scenario=scenario,
+            prompts={item.request.prompt: item.id for item in items},
+            foreign={FOLDER.root / name: data for name, data in scenario.foreign.items()},
+        )
+        self.vendor = self._open_vendor(seed)
+        self.batch = Batch(
+            world,
+            items,
+            key=KEY,
+            prices=PRICES,
+            max_cost_usd=scenario.max_cost_usd,
+            limits=dict(scenario.limits),
+            factories={"modelmax": ModelMax, "venice": Venice},  # looking for them takes longer than a small batch
+        )
+        for path, data in self.witness.foreign.items():
+            world.files.plant(path, data)
+        world.files.on_call = self.witness.file_is_called
+        world.trace.listener = self._hear
+        world.network.fault_for = self._fault_for
+        world.loop.before_callback = self._between
+
+    def _open_vendor(self, seed: int) -> Vendor:
+        takes_s = self.scenario.takes_s
+        settings = SandboxSettings(
+            seed=seed,
+            render=Render.TEMPLATE,
+            claim_bills=ClaimBills.EVERY,
+            faults=self._faults,
+            durations_s={"modelmax": takes_s, "venice": takes_s},
+            **self.scenario.settings,
+        )
+        vendor = Vendor(self.world, settings, doorkeepers=[self._outage_at_the_door, self.witness.doorkeeper])
+        self.witness.vendor = vendor.state
+        return vendor
+
+    # Runs
+
+    def run(self, point: Point | None = None, *, crash_at: int = 0, power_cut: bool = False) -> Ending:
+        """Let one process work on the batch until it ends or is struck.
+
+        Args:
+            point: where it is struck, for the first run.
+            crash_at: the step before which it is killed; 0 for never.
+            power_cut: whether its machine dies with it.
+        """
+        process, stop = self._process(), Stop()
+        process.crash_at = crash_at or None
+        process.power_cut = power_cut
+        if point is not None:
+            self._strike(point, process, stop)
+        main = self.world.start(self._work(process, stop), process)
+        ending = self._finish(main, process, stop)
+        self._count_first(process)
+        return ending
+
+    def run_twins(self, point: Point | None = None) -> list[Ending]:
+        """Let a second process take the batch over from the first, which is struck; nobody holds a lock."""
+        first = self._process()
+        second = self.world.process("run 2")
+        self._runs = 2
+        stops = Stop(), Stop()
+        if point is not None:
+            self._strike(point, first, stops[0])
+        later_s = self._random.uniform(0.0, 2.0)
+        mains = [
+            self.world.start(self._work(first, stops[0]), first),
+            self.world.start(self._work(second, stops[1], after_s=later_s), second),
+        ]
+        endings = [self._finish(*each) for each in zip(mains, (first, second), stops, strict=True)]
+        self._count_first(first)
+        return endings
+
+    def _count_first(self, process: Process) -> None:
+        if not self.first_steps:
+            self.first_steps, self.first_turns = process.steps, self.turns
+
+    def _process(self) -> Process:
+        self._runs += 1
+        self._at_turn.clear()
+        self.turns = self._callbacks = 0
+        if self._runs == 1 and self.scenario.outage:
+            self._at_turn[self._random.randint(1, OUTAGE_WITHIN_TURNS)] = self._begin_outage
+        return self.world.process(f"run {self._runs}")
+
+    async def _work(self, process: Process, stop: Stop, *, after_s: float = 0.0) -> Outcome:
+        draw = self.world.random(f"{process.name}'s threads").uniform
+        effects = self.world.effects(process, threads=InlineThreads(duration_s=lambda: draw(*THREAD_S)))
+        if after_s:
+            await effects.clock.sleep(after_s)
+        return await self.batch.work(effects, stop)
+
+    def _finish(self, main: Any, process: Process, stop: Stop) -> Ending:
+        began_s = self.world.loop.time()
+        error: BaseException | None = None
+        outcome: Outcome | None = None
+        try:
+            outcome = self.world.finish(main)
+        except Crash:
+            self.witness.crashes += 1
+        except (Deadlock, BusyLoop, TimeIsUp) as stuck:
+            error = stuck
+        except ClipmillError as wrong:
+            error = wrong
+        except Exception as wrong:  # a bug of ours, in whatever form
+            error = wrong
+        self._at_turn.clear()
+        ending = self._ending(outcome, error)
+        if ending is not Ending.CRASHED:
+            self._look_at_exit(ending, process)
+            process.power_cut = False
+            self.world.bury(process)
+        if stop.asked > 1 or stop.signal == signal.SIGTERM:
+            self.witness.leaves += 1
+        if self.world.loop.time() - began_s > RUN_MOST_S:
+            self.witness.blame("I7", f"{process.name} took {self.world.loop.time() - began_s:.0f} s")
+        if ending in {Ending.STUCK, Ending.WRONG}:
+            self.witness.blame("I7", f"{process.name} ended with {error!r}")
+        if process.power_cut:
+            self._power_is_back()
+        self.witness.judge()
+        return ending
+
+    def _ending(self, outcome: Outcome | None, error: BaseException | None) -> Ending:
+        if outcome is not None:
+            return Ending.PAUSED if outcome.paused_because or outcome.signal else Ending.FINISHED
+        match error:
+            case None:
+                return Ending.CRASHED
+            case StaleWrite() if self.scenario.twins:
+                return Ending.STALE
+            case DiskRefused() if self.scenario.outage in {"disk", "ledger-reserve", "ledger-journal"}:
+                return Ending.PAUSED
+            case Paused() if self._faults:
+                return Ending.PAUSED
+            case Deadlock() | BusyLoop() | TimeIsUp():
+                return Ending.STUCK
+            case _:
+                return Ending.WRONG
+
+    def _look_at_exit(self, ending: Ending, process: Process) -> None:
+        """A run that ends by itself leaves no task behind, and no intent of its own without an outcome."""
+        if ending in {Ending.FINISHED, Ending.PAUSED}:
+            tasks = [task for task in self.world.loop._tasks() if task.owner is process and not task.done()]
+            if tasks:
+                self.witness.blame("I7", f"{process.name} has ended and left {tasks} behind")
+        if ending in {Ending.FINISHED, Ending.PAUSED} and not self._is_out:
+            open_ones = self.witness.auditor.rows("SELECT id, state FROM item WHERE state IN ('submitting', 'claiming')")
+            if open_ones:
+                self.witness.blame("I6", f"{process.name} has ended by itself and left {open_ones} without an outcome")
+
+    def _power_is_back(self) -> None:
+        # A power cut takes the hook off, and may have taken anything that was not synced.
+        self.world.files.on_call = self.witness.file_is_called
+        self.witness.look_anew()
+
+    # Strikes
+
+    def _strike(self, point: Point, process: Process, stop: Stop) -> None:
+        process.power_cut = point.flavour is Flavour.POWER
+        if point.step:
+            assert point.flavour in {Flavour.KILL, Flavour.POWER}, "signals come between callbacks"
+            process.crash_at = point.step
+            return
+
+        def kill() -> None:
+            process.context.run(process.crash, f"at turn {self.turns}")
+
+        def ask_again() -> None:
+            stop.ask(signal.SIGINT)
+
+        def strike() -> None:
+            later = self.turns + self._random.randint(1, KILL_AFTER_SIGNAL_WITHIN_TURNS)
+            match point.flavour:
+                case Flavour.KILL | Flavour.POWER:
+                    kill()
+                case Flavour.STOP:
+                    stop.ask(signal.SIGINT)
+                case Flavour.TERMINATE:
+                    stop.ask(signal.SIGTERM)
+                case Flavour.LEAVE:
+                    stop.ask(signal.SIGINT)
+                    self._at_turn[self.turns + self._random.randint(1, SECOND_SIGNAL_WITHIN_TURNS)] = ask_again
+                case Flavour.STOP_KILL:
+                    stop.ask(signal.SIGINT)
+                    self._at_turn[later] = kill
+
+        self._at_turn[point.turn] = strike
+
+    def _between(self) -> None:
+        self._callbacks += 1
+        if self._callbacks > CALLBACKS_MOST:
+            raise BusyLoop(f"a run took more than {CALLBACKS_MOST} callbacks")
+        lines = len(self.world.trace.lines)
+        if lines == self._lines:
+            return
+        self._lines = lines
+        self.turns += 1
+        self.witness.look_at_charges()
+        action = self._at_turn.pop(self.turns, None)
+        if action is not None:
+            action()
+
+    # Trouble
+
+    def _fault_for(self, exchange: Exchange) -> Fault | None:
+        self.witness.first_byte_leaves(exchange)
+        if not self.scenario.wire_faults or self._random.random() >= self.scenario.wire_faults or not self._is_rough:
+            return None
+        if SUBMIT.fullmatch(exchange.line) or CLAIM.fullmatch(exchange.line):
+            self.witness.broken_billing_calls += 1
+        return Fault(
+            action=self._random.choice(list(Action)),
+            direction=self._random.choice(list(Direction)),
+            after_bytes=self._random.choice((0, 1, 60, 200, 400, 5_000, 100_000)),
+        )
+
+    @property
+    def _is_rough(self) -> bool:
+        """Whether the network still breaks connections."""
+        return not self._calm
+
+    _calm = False
+
+    def _begin_outage(self) -> None:
+        self._is_out = True
+        match self.scenario.outage:
+            case "offline":
+                self.world.network.connect_faults[HOST] = ConnectionRefusedError(111, "Connection refused")
+                if self._random.random() < 0.5:
+                    self.world.network.cut()
+                    self.witness.broken_billing_calls += 4
+            case "disk":
+                used = sum(map(len, self.world.files.snapshot().values()))
+                self.world.files.capacity_bytes = used + self._random.randint(0, 400_000)
+            case "poor":
+                for key in self.vendor.state.spent_usd:
+                    self.vendor.state.spent_usd[key] = 1e9
+
+    def end_outage(self) -> None:
+        """Bring the network, the disk, the key's right and its funds back."""
+        self._is_out = False
+        self.world.network.connect_faults.clear()
+        self.world.files.capacity_bytes = None
+        if self.scenario.outage == "poor":
+            for key in self.vendor.state.spent_usd:
+                self.vendor.state.spent_usd[key] = 0.0
+
+    def calm_down(self) -> None:
+        """Let no fault strike from now on."""
+        self._faults.clear()
+        self._calm = True
+        self.world.network.fault_for = lambda exchange: self.witness.first_byte_leaves(exchange)
+        self.end_outage()
+
+    @web.middleware
+    async def _outage_at_the_door(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if self._is_out and self.scenario.outage == "revoked" and "Authorization" in request.headers:
+            body: dict[str, Any] = {"error": "Authentication failed"}
+            if not request.path.startswith("/api"):
+                body = {"error": {"message": "invalid or missing API key", "type": "unauthorized"}}
+            return web.json_response(body, status=401)
+        return await handler(request)
+
+    def _hear(self, line: str) -> None:
+        if self._is_out and line.endswith("database: commit"):
+            reserve = self.world.files.bytes_at(FOLDER.reserve) is not None
+            if self.scenario.outage == "ledger-journal" or (self.scenario.outage == "ledger-reserve" and reserve):
+                raise sqlite3.OperationalError("database or disk is full")
+        self.witness.hear(line)
+
+    def cut_power(self) -> None:
+        """Let the machine die while nobody runs."""
+        self.world.cut_power("the last power cut")
+        self._power_is_back()
+        self.witness.judge()
