@@ -255,12 +255,15 @@ class SystemLocks:
         descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, holder.encode())
         except BlockingIOError:
             text = os.read(descriptor, 4096).decode(errors="replace")
             os.close(descriptor)
             raise LockHeld(text) from None
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, holder.encode())
+        except OSError:
+            os.close(descriptor)
+            raise
         return lambda: os.close(descriptor)
 
 

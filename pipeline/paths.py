@@ -73,9 +73,10 @@ class BatchFolder:
         suffix += f"__{index}" if index else ""
         return f"clips/{item_id}{suffix}.mp4"
 
-    def part_name(self, item_id: str, index: int, epoch: int) -> str:
+    def part_name(self, item_id: str, index: int, epoch: int, revision: int = 1) -> str:
         """Return the name under which a run collects a clip's bytes, relative to the batch folder."""
-        return f"clips/.{item_id}.{index}.{epoch}.part"
+        suffix = f"__r{revision}" if revision > 1 else ""
+        return f"clips/.{item_id}{suffix}.{index}.{epoch}.part"
 
 
 def default_root(working_folder: Path, name: str, *, sandbox: bool) -> Path:

@@ -31,6 +31,7 @@ EVENT_SAYS: Mapping[EventKind, str] = {
     EventKind.ITEM_REVISED: "its request changed before it was submitted",
     EventKind.ITEM_RELABELLED: "its metadata changed",
     EventKind.ITEM_WITHDRAWN: "taken out of the manifest before it was submitted",
+    EventKind.ITEM_ABANDONED: "taken out of the manifest, after an attempt that may have cost something",
     EventKind.SUBMIT_STARTED: "the submit is about to leave",
     EventKind.SUBMIT_DEFERRED: "not accepted for now; to be submitted again",
     EventKind.SUBMIT_ORPHANED: "the submit's answer was lost, at no cost; to be submitted again",

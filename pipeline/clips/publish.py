@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 
 READ_BYTES = 1 << 20
 
-PART_NAME = re.compile(r"\.[A-Za-z0-9][A-Za-z0-9_-]{0,99}\.(?:0|[1-9][0-9]*)\.(?P<epoch>0|[1-9][0-9]*)\.part")
-"""As `BatchFolder.part_name` makes them: item, index, epoch."""
+PART_NAME = re.compile(
+    r"\.[A-Za-z0-9][A-Za-z0-9_-]{0,99}(?:__r[1-9][0-9]*)?\.(?:0|[1-9][0-9]*)\.(?P<epoch>0|[1-9][0-9]*)\.part"
+)
+"""As `BatchFolder.part_name` makes them: item and revision, index, epoch."""
 
 
 class Settled(StrEnum):

@@ -25,6 +25,7 @@ def job_to_json(job: Job) -> dict[str, Any]:
         "metadata": dict(job.metadata),
         "state": job.state.value,
         "attempt": job.attempt,
+        "moves": job.moves,
         "orphans": job.orphans,
         "claims_allowed": job.claims_allowed,
         "claims_made": job.claims_made,

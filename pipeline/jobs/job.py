@@ -70,6 +70,8 @@ class Job:
     state: State = State.PLANNED
     attempt: int = 0
     """How many submissions were made, the present one included; a deferred one does not count."""
+    moves: int = 0
+    """How many events made the job what it is; the ledger writes the next one only onto this very one."""
     orphans: int = 0
     """How many of them the vendor left unanswered where a submit costs nothing. Their jobs are never claimed."""
     claims_allowed: int = 1

@@ -36,7 +36,7 @@ def apply(job: Job | None, event: Event) -> Job:
     after = _planned(event) if job is None else _EFFECTS.get(event.kind, _refuse)(job, event)
     if (before, event.kind, after.state) not in MOVES:
         raise IllegalMove(f"{event.item_id}: {event.kind} does not lead from {before} to {after.state}.")
-    return after
+    return replace(after, moves=job.moves + 1 if job else 1)
 
 
 def _refuse(job: Job, event: Event) -> Job:
@@ -175,6 +175,7 @@ def _claim_received(job: Job, event: Event) -> Job:
         usage=event.data["usage"],
         clips=tuple(Clip(index=o.index) for o in outputs),
         reserved_usd=job.reserved_usd if cost_usd is None else cost_usd,
+        cost_is=job.cost_is if cost_usd is None else CostIs.COMPUTED,
         warnings=(*job.warnings, *event.data.get("warnings", ())),
     )
 
@@ -242,7 +243,13 @@ def _reopened(job: Job) -> Job:
 
 
 def _doubt_adopted(job: Job, event: Event) -> Job:
-    return replace(_submit_accepted(job, event), failure=None)
+    adopted = replace(
+        job,
+        failure=None,
+        base_url=event.data.get("base_url", job.base_url),
+        account=event.data.get("account", job.account),
+    )
+    return _submit_accepted(adopted, event)
 
 
 def _claim_allowed(job: Job, _event: Event) -> Job:
@@ -258,6 +265,7 @@ def _claim_allowed(job: Job, _event: Event) -> Job:
 _EFFECTS: dict[EventKind, Callable[[Job, Event], Job]] = {
     EventKind.ITEM_REVISED: _item_revised,
     EventKind.ITEM_RELABELLED: _item_relabelled,
+    EventKind.ITEM_ABANDONED: _ended(State.ABANDONED),
     EventKind.SUBMIT_STARTED: _submit_started,
     EventKind.SUBMIT_DEFERRED: _submit_deferred,
     EventKind.SUBMIT_ORPHANED: _submit_orphaned,

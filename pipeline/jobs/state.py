@@ -70,6 +70,9 @@ class EventKind(StrEnum):
     ITEM_REVISED = "item_revised"
     ITEM_RELABELLED = "item_relabelled"
     ITEM_WITHDRAWN = "item_withdrawn"
+    """It is no longer in the manifest and never cost anything: only its events stay in the ledger."""
+    ITEM_ABANDONED = "item_abandoned"
+    """It is no longer in the manifest, and earlier attempts may have cost something."""
     SUBMIT_STARTED = "submit_started"
     SUBMIT_DEFERRED = "submit_deferred"
     SUBMIT_ORPHANED = "submit_orphaned"
@@ -102,6 +105,7 @@ def _moves() -> frozenset[tuple[State | None, EventKind, State]]:
     table: set[tuple[State | None, EventKind, State]] = {
         (None, e.ITEM_PLANNED, s.PLANNED),
         (s.PLANNED, e.ITEM_REVISED, s.PLANNED),
+        (s.PLANNED, e.ITEM_ABANDONED, s.ABANDONED),
         (s.PLANNED, e.SUBMIT_STARTED, s.SUBMITTING),
         (s.SUBMITTING, e.SUBMIT_DEFERRED, s.PLANNED),
         (s.SUBMITTING, e.SUBMIT_ORPHANED, s.PLANNED),

@@ -59,8 +59,12 @@ class Emergency:
         with told_as_disk_refused(f"keep {RESERVE_BYTES >> 20} MiB in reserve beside the ledger"):
             descriptor = self._files.create(path)
             try:
-                self._files.write(descriptor, bytes(RESERVE_BYTES))
+                self._files.write(descriptor, bytes(range(256)) * (RESERVE_BYTES // 256))
                 self._files.fsync(descriptor)
+            except OSError:
+                with suppress(OSError):
+                    self._files.unlink(path)  # a short one would be taken for the whole by the next run
+                raise
             finally:
                 self._files.close(descriptor)
         sync_folder(self._files, path.parent)

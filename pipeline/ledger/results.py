@@ -57,6 +57,8 @@ def _clip(clip: Clip) -> dict[str, Any]:
 
 
 def _cost_usd(job: Job) -> float | None:
+    if job.state is State.REJECTED:
+        return round(job.settled_usd, 6)
     if job.cost_is is CostIs.UNKNOWN and job.state is not State.PLANNED and not job.committed_usd:
         return None
     return round(job.committed_usd, 6)

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 MICRO = 1_000_000
 JOB_COLUMNS = "id, revision, request, record"
 INSERT_ITEM = """
-INSERT INTO item (id, revision, position, state, event, attempt, epoch, provider, model, job_id,
+INSERT INTO item (id, revision, position, state, event, attempt, moves, epoch, provider, model, job_id,
                   committed_micro_usd, request, record)
-VALUES (:id, :revision, 0, :state, :event, :attempt, :epoch, :provider, :model, :job_id,
+VALUES (:id, :revision, 0, :state, :event, :attempt, :moves, :epoch, :provider, :model, :job_id,
         :committed_micro_usd, :request, :record)"""
 UPDATE_ITEM = """
-UPDATE item SET state = :state, event = :event, attempt = :attempt, epoch = :epoch, provider = :provider,
-                model = :model, job_id = :job_id, committed_micro_usd = :committed_micro_usd, record = :record,
-                request = coalesce(:request, request)
-WHERE id = :id AND revision = :revision AND state = :state_before AND attempt = :attempt_before AND epoch <= :epoch"""
+UPDATE item SET state = :state, event = :event, attempt = :attempt, moves = :moves, epoch = :epoch,
+                provider = :provider, model = :model, job_id = :job_id, committed_micro_usd = :committed_micro_usd,
+                record = :record, request = coalesce(:request, request)
+WHERE id = :id AND revision = :revision AND state = :state_before AND moves = :moves_before AND epoch <= :epoch"""
 INSERT_CLIP = """
 INSERT INTO clip (item_id, revision, idx, state, event, part, file, sha256, size_bytes, facts, warnings)
 VALUES (:item_id, :revision, :idx, :state, :event, :part, :file, :sha256, :size_bytes, :facts, :warnings)"""
@@ -56,6 +56,7 @@ def item_row(job: Job, event: Event, epoch: int, *, with_request: bool) -> dict[
         "state": job.state.value,
         "event": event.kind.value,
         "attempt": job.attempt,
+        "moves": job.moves,
         "epoch": epoch,
         "provider": job.provider,
         "model": job.request.model,

@@ -40,6 +40,7 @@ CREATE TABLE item (
   state               TEXT NOT NULL,
   event               TEXT NOT NULL,     -- the last event; with the state it names the move
   attempt             INTEGER NOT NULL,
+  moves               INTEGER NOT NULL,  -- how many events made the row; a write names the count it believes in
   epoch               INTEGER NOT NULL,
   provider            TEXT NOT NULL,
   model               TEXT NOT NULL,

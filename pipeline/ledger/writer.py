@@ -160,7 +160,7 @@ class Writer:
 
     def _update(self, before: Job, after: Job, event: Event) -> None:
         row = rows.item_row(after, event, self.epoch, with_request=after.request is not before.request)
-        row |= {"state_before": before.state.value, "attempt_before": before.attempt}
+        row |= {"state_before": before.state.value, "moves_before": before.moves}
         if self._database.execute(rows.UPDATE_ITEM, row).rowcount != 1:
             raise StaleWrite(f"{event.item_id}: it is no longer {before.state}, so {event.kind} was not written.")
         self._update_clips(before, after, event)
@@ -203,6 +203,7 @@ class Writer:
     def write_meta(self, values: Mapping[str, Any]) -> None:
         """Write facts about the batch as a whole."""
         with self._transaction() as database:
+            self._check_epoch()
             database.executemany(
                 "INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
                 [(key, rows.compact(value)) for key, value in values.items()],

@@ -200,9 +200,12 @@ async def _fetch(lane: Lane, live: Live, output: Output) -> None:
 
 
 async def keep_stream(lane: Lane, live: Live, source: ByteSource) -> None:
-    """Bring the one clip home whose bytes a look found."""
+    """Bring the one clip home whose bytes a look found; while it waits for a slot, no more looks leave."""
+    lane.arriving += 1
     try:
         async with lane.download_slots:
+            lane.arriving -= 1
+            lane.changed()
             await _keep(lane, live, 0, source)
     except BrokenClip as reason:
         live.broken += 1
@@ -226,7 +229,7 @@ async def _keep(lane: Lane, live: Live, index: int, source: ByteSource) -> None:
         BrokenClip: the bytes are not one whole clip; nothing of them is left.
     """
     run = lane.run
-    part = run.folder.part_name(live.job.item_id, index, run.ledger.epoch)
+    part = run.folder.part_name(live.job.item_id, index, run.ledger.epoch, live.job.revision)
     limits = DownloadLimits(max_bytes=run.max_clip_bytes)
     collected = await collect(
         source,

@@ -181,7 +181,7 @@ def _difference(job: Job | None, replayed: Job | None) -> str:
     if job is None or replayed is None:
         if job is replayed:
             return ""
-        return "its events say that it was withdrawn, and it is there" if job else "its events say that it is there"
+        return "its events say that it was " + ("withdrawn, and it is there" if job else "planned, and it is not there")
     said, made = _comparable(job), _comparable(replayed)
     differing = sorted(name for name in said if said[name] != made[name])
     if not differing:

@@ -144,6 +144,8 @@ class Lane:
     """Whether the run is stopping: no more calls that can cost money begin."""
     looking: int = 0
     """Looks under way."""
+    arriving: int = 0
+    """Clips that looks found and that wait, their connections open, until there is a slot to download them in."""
     refusals: dict[str, int] = field(default_factory=dict)
     """Refusals in a row that concern a whole model."""
     not_sent: int = 0

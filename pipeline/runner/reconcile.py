@@ -12,8 +12,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import InputError
-from pipeline.jobs.codec import request_to_json
+from pipeline.jobs.codec import failure_to_json, request_to_json
 from pipeline.jobs.event import Event
+from pipeline.jobs.job import Failure
 from pipeline.jobs.state import ENDED, IN_DOUBT, EventKind, State
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def compare(items: Iterable[Item], jobs: Iterable[Job]) -> Difference:
         unsubmitted=unsubmitted,
         changed=changed,
         relabelled=relabelled,
-        withdrawn=[job for job in known.values() if job.state is State.PLANNED and not job.committed_usd],
+        withdrawn=[job for job in known.values() if job.state is State.PLANNED],
         **counts,
     )
 
@@ -166,8 +167,24 @@ async def write_plan(
     moves += [(job, _event(EventKind.ITEM_RELABELLED, item, job.revision, now)) for job, item in difference.relabelled]
     for start in range(0, len(moves), CHUNK):
         await ledger.record_all(moves[start : start + CHUNK])
-    if difference.withdrawn:
-        await ledger.withdraw(difference.withdrawn, now)
+    free = [job for job in difference.withdrawn if not job.committed_usd]
+    if free:
+        await ledger.withdraw(free, now)
+    told = failure_to_json(Failure(kind="withdrawn", message="It was removed from the manifest."))
+    paid = [job for job in difference.withdrawn if job.committed_usd]
+    await ledger.record_all(
+        (
+            job,
+            Event(
+                kind=EventKind.ITEM_ABANDONED,
+                item_id=job.item_id,
+                revision=job.revision,
+                at=now,
+                data={"failure": told},
+            ),
+        )
+        for job in paid
+    )
     await ledger.place((item_id, place) for place, item_id in enumerate(order))
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 ITEM = (
     "INSERT INTO item VALUES "
-    "(:id, 1, 0, :state, 'item_planned', 0, 1, 'modelmax', 'veo-3', :job_id, :micro, '{}', '{}')"
+    "(:id, 1, 0, :state, 'item_planned', 0, 1, 1, 'modelmax', 'veo-3', :job_id, :micro, '{}', '{}')"
 )
 CLIP = "INSERT INTO clip VALUES ('fox', 1, :idx, :state, 'submit_accepted', '', :file, '', 0, '{}', '[]')"
 

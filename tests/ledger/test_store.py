@@ -208,7 +208,7 @@ async def test_a_clip_that_has_moved_on_makes_the_write_stale(machine: Machine) 
         )
         await ledger.record(*move(submitted, E.CLIP_STORED, **stored()))
 
-        with pytest.raises(StaleWrite, match="clip 0 is no longer wanted"):
+        with pytest.raises(StaleWrite, match="it is no longer submitted"):
             await ledger.record(*move(submitted, E.CLIP_STORED, **stored()))
 
     assert machine.kinds().count("clip_stored") == 1

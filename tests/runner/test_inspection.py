@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import signal
 import sqlite3
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -12,13 +14,14 @@ import pytest
 
 from pipeline.effects import system
 from pipeline.errors import InputError
+from pipeline.jobs.state import ClipState
 from pipeline.ledger.mark import write_mark
 from pipeline.paths import BatchFolder
 from pipeline.runner.inspection import Inspection, Kind, inspect
+from pipeline.runner.stop import Stop
+from tests.cli.batches import REJECTED, E, failure, make_batch, one_of_each
 from tests.cli.batches import Item as WrittenItem
-from tests.cli.batches import make_batch, one_of_each
 from tests.support.batches import ROOT, Batch, a_vendor, an_item, items
-from tests.support.memory_files import Crash
 from tests.support.simulation.world import World
 
 if TYPE_CHECKING:
@@ -59,18 +62,21 @@ def test_a_finished_batch_is_as_its_ledger_says(provider: str) -> None:
         assert found == Inspection(findings=(), items=3, clips=3, size_bytes=sum(sizes))
 
 
-def test_an_interrupted_batch_is_as_its_ledger_says_at_every_point() -> None:
-    with World(seed=1) as world:
-        a_vendor(world, duration_scale=0)
-        batch = Batch(world, items(3, "modelmax"))
-        for crash_at in range(20, 140, 7):
-            process = world.process(f"run{crash_at}", crash_at=crash_at)
-            try:
-                batch.run(process)
-            except Crash:
-                assert told(world) == []
-        batch.run()
-        assert look(world).clips == 3
+def test_an_interrupted_batch_is_as_its_ledger_says_whenever_it_was_left() -> None:
+    with World(seed=1, latency_s=(0.05, 0.5)) as world:
+        a_vendor(world)
+        batch = Batch(world, items(4, "modelmax"))
+        states = set()
+        for after_s in (0.2, 0.7, 30, 60, 90, 110):
+            stop, process = Stop(), world.process(f"after {after_s} s")
+            run = world.start(batch.work(world.effects(process), stop), process)
+            world.pass_time(after_s)
+            stop.ask(signal.SIGINT)
+            stop.ask(signal.SIGINT)
+            world.finish(run)
+            assert told(world) == []
+            states |= set(batch.states().values())
+        assert states > {"planned", "submitted", "done"}
 
 
 def test_a_missing_clip_is_told() -> None:
@@ -123,30 +129,22 @@ def test_a_folder_or_a_link_in_a_clips_place_is_not_followed() -> None:
         assert told(world) == [(Kind.CHANGED, "clips/i0.mp4 is no longer a regular file.")]
 
 
-def stored_then_killed(world: World) -> Path:
-    """Kill a run after its clip is stored and before it is published; return the part."""
-    batch = Batch(world, [an_item("i0", "venice")])
-    for crash_at in range(1, 200):
-        process = world.process(f"run{crash_at}", crash_at=crash_at)
-        try:
-            batch.run(process)
-        except Crash:
-            states = {clip.state.value for job in batch.jobs() for clip in job.clips} if FOLDER_MADE(world) else set()
-            parts = [path for path in world.files.snapshot() if path.suffix == ".part" and path.parent.name == "clips"]
-            if "stored" in states and parts and not world.files.exists(ROOT / "clips/i0.mp4"):
-                return parts[0]
-    raise AssertionError("no crash point lies between stored and published")
-
-
-def FOLDER_MADE(world: World) -> bool:  # noqa: N802
-    with closing(world.databases.open(FOLDER.ledger)) as database:
-        return bool(database.execute("SELECT 1 FROM sqlite_schema WHERE name = 'item'").fetchone())
+def refuse_names(operation: str, subject: object) -> None:
+    """Be a disk that gives no file a second name."""
+    if operation == "link":
+        raise OSError(errno.EIO, "the disk is failing")
 
 
 def test_a_stored_part_is_in_order_and_one_whose_bytes_are_gone_is_told() -> None:
     with World(seed=1) as world:
         a_vendor(world, duration_scale=0)
-        part = stored_then_killed(world)
+        batch = Batch(world, items(1, "venice"))
+        world.files.on_call = refuse_names
+        assert batch.run().paused_because
+        world.files.on_call = None
+        ((clip,),) = (job.clips for job in batch.jobs())
+        part = ROOT / clip.part
+        assert clip.state is ClipState.STORED
         assert told(world) == []
         world.files.plant(ROOT / "clips/i0.mp4", world.files.bytes_at(part) or b"")
         world.files.unlink(part)
@@ -174,8 +172,6 @@ def test_a_file_of_the_users_own_is_nobodys_business(name: str) -> None:
 
 def test_a_clip_of_an_earlier_attempt_is_not_foreign(tmp_path: Path) -> None:
     (turtle, *_) = one_of_each()
-    from tests.cli.batches import REJECTED, E, failure
-
     lost = {"index": 0}
     again: Any = [*turtle.events, (E.CLIP_MISSING, lost), (E.JOB_LOST, {"failure": failure("gone", "Gone.", "billed")})]
     root = make_batch(tmp_path / "out", replace(turtle, events=[*again, (E.RETRIED, {}), *REJECTED]))
@@ -205,12 +201,12 @@ def test_an_event_that_was_slipped_in_is_told() -> None:
 
 def test_an_item_without_a_history_and_a_history_without_its_item_are_told() -> None:
     with finished() as world:
-        change(world, "UPDATE item SET id = 'other', record = json_set(record, '$.item_id', 'other') WHERE id = 'i0'")
-        assert sorted(says for kind, says in told(world) if kind is Kind.DRIFTED) == [
-            "i0 is not what its history makes of it: its events say that it is there, and it is not. "
-            "Restore the ledger from a copy, or report this.",
-            "other is not what its history makes of it: the ledger has no event of it. "
-            "Restore the ledger from a copy, or report this.",
+        Batch(world, [*items(2, "venice"), an_item("late", "venice")]).run(chosen=frozenset())
+        change(world, "UPDATE item SET id = 'other', record = json_set(record, '$.item_id', 'other') WHERE id = 'late'")
+        why = " Restore the ledger from a copy, or report this."
+        assert [says for _, says in told(world)] == [
+            f"late is not what its history makes of it: its events say that it was planned, and it is not there.{why}",
+            f"other is not what its history makes of it: the ledger has no event of it.{why}",
         ]
 
 

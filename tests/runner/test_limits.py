@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.runner.limits import (
@@ -63,6 +63,7 @@ ARRIVALS_S = st.lists(st.sampled_from([0.0, 0.0, 0.0, 0.2, 1.0, 3.0, 29.0, 61.0]
 LATENESS_S = st.lists(st.floats(0.0, 3.0), min_size=1, max_size=7)
 
 
+@settings(deadline=None)
 @given(limit=st.integers(1, 50), arrivals_s=ARRIVALS_S, lateness_s=LATENESS_S)
 def test_a_sliding_log_lets_no_more_than_the_limit_leave_in_any_minute_and_a_half_second(
     limit: int, arrivals_s: list[float], lateness_s: list[float]
@@ -71,6 +72,7 @@ def test_a_sliding_log_lets_no_more_than_the_limit_leave_in_any_minute_and_a_hal
     assert most_within(left, WINDOW_S - 1e-6) <= limit
 
 
+@settings(deadline=None)
 @given(limit=st.integers(1, 50))
 def test_a_sliding_log_lets_a_small_batch_leave_at_once_and_the_rest_exactly_a_window_later(limit: int) -> None:
     left = leave(SlidingLog(limit), [0.0] * (limit * 2))
@@ -78,6 +80,7 @@ def test_a_sliding_log_lets_a_small_batch_leave_at_once_and_the_rest_exactly_a_w
     assert all(1000.0 + WINDOW_S <= at < 1000.0 + WINDOW_S + 2 * NAP_S for at in left[limit:])
 
 
+@settings(deadline=None)
 @given(
     limit=st.integers(2, 50),
     factors=st.lists(st.floats(0.02, 1.0), min_size=1, max_size=6),
@@ -101,6 +104,7 @@ def test_a_sliding_log_that_is_scaled_keeps_to_the_scaled_limit(
         assert len(recent) <= max(1, int(limit * factor))
 
 
+@settings(deadline=None)
 @given(limit=st.integers(1, 300), arrivals_s=ARRIVALS_S, lateness_s=LATENESS_S)
 @example(limit=30, arrivals_s=[0.0] * 70, lateness_s=[0.0, 1.9])
 @example(limit=60, arrivals_s=[61.0] + [0.0] * 120, lateness_s=[0.0])
@@ -112,6 +116,7 @@ def test_even_pacing_lets_no_more_than_the_limit_leave_in_any_minute(
     assert most_within(left, 60.0) <= limit
 
 
+@settings(deadline=None)
 @given(limit=st.integers(1, 300), late_s=st.floats(0.0, 0.4))
 def test_even_pacing_loses_nothing_to_wake_ups_that_come_a_little_late(limit: int, late_s: float) -> None:
     count = 3 * limit
@@ -145,6 +150,7 @@ def test_without_a_limit_nothing_waits() -> None:
 # The budget of failures.
 
 
+@settings(deadline=None)
 @given(
     most=st.integers(1, 20),
     durations_s=st.lists(st.floats(0.01, 20.0), min_size=1, max_size=5),

@@ -5,12 +5,13 @@ from __future__ import annotations
 from itertools import pairwise
 from random import Random
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.runner.retry import CAP_S, backoff_s
 
 
+@settings(deadline=None)
 @given(failures=st.integers(0, 10_000), seed=st.integers(0, 99), base_s=st.floats(0.1, 10.0))
 def test_the_wait_is_at_least_half_the_base_and_at_most_a_minute(failures: int, seed: int, base_s: float) -> None:
     assert base_s / 2 <= backoff_s(failures, Random(seed), base_s=base_s) <= CAP_S

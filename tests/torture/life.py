@@ -188,13 +188,17 @@ class Life:
         """Run without faults until nothing is left, cut the power, and run once more with nothing to do."""
         stage, witness = self._stage, self._stage.witness
         stage.calm_down()
+        idle = 0
         for _ in range(RUNS_TO_REST):
             if self._is_over:
                 return
+            asked = self._asked()
             ending = stage.run()
             self._runs += 1
             self._note_doubts()
-            if ending is Ending.FINISHED:
+            # One run may buy nothing because those before it died; when a second one does not either, a cap is why.
+            idle = idle + 1 if asked == self._asked() else 0
+            if ending is Ending.FINISHED or idle == 2:
                 break
         witness.judge(at_rest=True)
         if self._is_over:

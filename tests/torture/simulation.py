@@ -1,0 +1,269 @@
+"""The deterministic crash simulation: the real runner, ledger, clips and provider code, the real sandbox, virtual time.
+
+    python -m tests.torture.simulation --points 10000 --seed 1 --jobs 2      a table; exit 1 on any violation
+    python -m tests.torture.simulation --scenario venice --seed 1 --step 57 --flavour power      one point, with its trace
+    python -m tests.torture.simulation --from-seed 1 --seeds 100 --state FILE      goes on where it stopped
+
+Every scenario is first lived without a strike, twice, and the traces compared; that counts its moments. Then it is lived
+again for each of them: killed, or with the machine's power cut, or told to stop. A point is one such life, to its end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+import time
+from collections import defaultdict
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, fields
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.support.simulation.virtual_loop import BusyLoop, Deadlock, TimeIsUp
+from tests.torture.life import live, points_of
+from tests.torture.scenarios import SCENARIOS, Flavour
+from tests.torture.stage import Point
+from tests.torture.witness import Blame
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from tests.torture.life import Told
+
+CHUNK = 25
+"""Points handed to a worker at once."""
+LIVED_TWICE = 0.01
+"""The share of points that are lived twice, to compare the traces."""
+SHOWN_MOST = 20
+
+
+@dataclass
+class Figures:
+    """What a number of lives have shown."""
+
+    points: int = 0
+    runs: int = 0
+    crashes: int = 0
+    second_crashes: int = 0
+    items: int = 0
+    done: int = 0
+    doubts: int = 0
+    charges: int = 0
+    compared: int = 0
+    """Lives lived twice."""
+    cpu_s: float = 0.0
+    violations: list[str] = field(default_factory=list)
+    """A command to repeat each, and what was blamed."""
+
+    def add(self, other: Figures) -> None:
+        """Add others."""
+        for each in fields(self):
+            setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
+
+    def count(self, told: Told) -> None:
+        """Add one life."""
+        self.points += 1
+        for name in ("runs", "crashes", "second_crashes", "items", "done", "doubts", "charges"):
+            setattr(self, name, getattr(self, name) + getattr(told, name))
+
+
+def live_safely(name: str, seed: int, point: Point | None, *, with_trace: bool = False) -> Told:
+    """Live one life; a simulation that cannot go on is one more thing to blame."""
+    from tests.torture.life import Told
+
+    try:
+        return live(name, seed, point, with_trace=with_trace)
+    except (Deadlock, BusyLoop, TimeIsUp, AssertionError) as error:
+        return Told(blamed=(Blame(number="I7", what=repr(error), at_s=0.0),))
+
+
+def how_to_repeat(name: str, seed: int, point: Point | None) -> str:
+    """Return the arguments that live this life again."""
+    return f"--scenario {name} --seed {seed} {point if point is not None else '--unstruck'}"
+
+
+def play(name: str, seed: int, points: Sequence[Point | None]) -> Figures:
+    """Live through some points of one scenario."""
+    began_s = time.process_time()
+    figures = Figures()
+    for point in points:
+        twice = point is None or random.Random(f"{name}/{seed}/{point}/twice").random() < LIVED_TWICE
+        told = live_safely(name, seed, point, with_trace=twice)
+        figures.count(told)
+        blamed = list(told.blamed)
+        if twice:
+            figures.compared += 1
+            again = live_safely(name, seed, point, with_trace=True)
+            if again.trace != told.trace:
+                blamed.append(Blame(number="I17", what=first_difference(told.trace, again.trace), at_s=0.0))
+        if blamed:
+            figures.violations.append(f"{how_to_repeat(name, seed, point)}\n      {blamed[0]}")
+    figures.cpu_s = time.process_time() - began_s
+    return figures
+
+
+def first_difference(one: str, other: str) -> str:
+    """Say where two traces part."""
+    for number, (a, b) in enumerate(zip(one.splitlines(), other.splitlines(), strict=False), start=1):
+        if a != b:
+            return f"line {number} of the trace: {a.strip()!r} and then {b.strip()!r}"
+    return "one trace is longer than the other"
+
+
+def all_points(name: str, seed: int) -> tuple[list[Point | None], Told]:
+    """Return every point of a scenario, the unstruck life first, and what the unstruck life told."""
+    told = live_safely(name, seed, None)
+    return [None, *points_of(name, told)], told
+
+
+def shared_out(names: Sequence[str], seed: int, points: int) -> Iterator[tuple[str, int, list[Point | None]]]:
+    """Yield chunks of points such that every scenario has its share; a share beyond one seed goes on with the next."""
+    share = -(-points // len(names))
+    for name in names:
+        left, at = share, seed
+        while left > 0:
+            found, _ = all_points(name, at)
+            if len(found) > left:
+                drawn = sorted(random.Random(f"{name}/{at}/{left}").sample(range(1, len(found)), left - 1))
+                found = [None, *(found[place] for place in drawn)]
+            yield from chunks(name, at, found)
+            left -= len(found)
+            at += 1
+
+
+def chunks(name: str, seed: int, points: Sequence[Point | None]) -> Iterator[tuple[str, int, list[Point | None]]]:
+    """Cut a list of points into pieces of work."""
+    rest = iter(points)
+    while piece := list(islice(rest, CHUNK)):
+        yield name, seed, piece
+
+
+def play_all(work: Iterable[tuple[str, int, list[Point | None]]], jobs: int) -> dict[str, Figures]:
+    """Live through all of it, in so many processes; return the figures by scenario."""
+    figures: defaultdict[str, Figures] = defaultdict(Figures)
+    if jobs == 1:
+        for name, seed, points in work:
+            figures[name].add(play(name, seed, points))
+        return figures
+    with ProcessPoolExecutor(jobs) as pool:
+        pending = [(name, pool.submit(play, name, seed, points)) for name, seed, points in work]
+        for name, future in pending:
+            figures[name].add(future.result())
+    return figures
+
+
+COLUMNS = ("points", "runs", "crashes", "second_crashes", "items", "done", "doubts", "charges", "compared")
+
+
+def table(figures: dict[str, Figures]) -> str:
+    """Return the figures as a table."""
+    total = Figures()
+    for each in figures.values():
+        total.add(each)
+    widths = [max(len(column), 8) for column in COLUMNS]
+    lines = [" ".join([f"{'scenario':20}", *map(str.rjust, COLUMNS, widths), "violations", "    CPU s"])]
+    for name, each in [*figures.items(), ("all", total)]:
+        cells = [str(getattr(each, column)).rjust(width) for column, width in zip(COLUMNS, widths, strict=True)]
+        lines.append(" ".join([f"{name:20}", *cells, f"{len(each.violations):10}", f"{each.cpu_s:9.1f}"]))
+    return "\n".join(lines)
+
+
+def report(figures: dict[str, Figures], told: str) -> int:
+    """Print the table and what was violated; return the exit code."""
+    print(table(figures))
+    violations = [violation for each in figures.values() for violation in each.violations]
+    for violation in violations[:SHOWN_MOST]:
+        print(f"  {violation}")
+    if len(violations) > SHOWN_MOST:
+        print(f"  ... and {len(violations) - SHOWN_MOST} more")
+    print(told)
+    return 1 if violations else 0
+
+
+def simulate(names: Sequence[str], points: int, seed: int, jobs: int) -> int:
+    """Live through so many points."""
+    began_s = time.monotonic()
+    figures = play_all(shared_out(names, seed, points), jobs)
+    lived = sum(each.points for each in figures.values())
+    took_s = time.monotonic() - began_s
+    return report(figures, f"seed {seed}: {lived} points in {took_s:.0f} s, {lived / took_s:.0f} a second, {jobs} jobs")
+
+
+def simulate_long(names: Sequence[str], seeds: range, state: Path, jobs: int) -> int:
+    """Live through every point of every scenario, seed by seed; what is in the state file is not lived again."""
+    kept = read_state(state)
+    with state.open("a", encoding="utf-8") as file:
+        for seed in seeds:
+            for name in names:
+                if (name, seed) in kept:
+                    continue
+                found, _ = all_points(name, seed)
+                figures = play_all(chunks(name, seed, found), jobs)[name]
+                kept[name, seed] = figures
+                file.write(json.dumps({"scenario": name, "seed": seed, **asdict(figures)}) + "\n")
+                file.flush()
+            print(f"seed {seed}: {sum(each.points for each in kept.values())} points so far", flush=True)
+    figures_of: defaultdict[str, Figures] = defaultdict(Figures)
+    for (name, seed), each in kept.items():
+        if name in names and seed in seeds:
+            figures_of[name].add(each)
+    return report(figures_of, f"seeds {seeds.start} to {seeds.stop - 1}, every point of each")
+
+
+def read_state(path: Path) -> dict[tuple[str, int], Figures]:
+    """Read what an earlier call has lived; a torn last line is lived again."""
+    kept: dict[tuple[str, int], Figures] = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        with suppress(ValueError):
+            record: dict[str, Any] = json.loads(line)
+            kept[record.pop("scenario"), record.pop("seed")] = Figures(**record)
+    return kept
+
+
+def repeat(name: str, seed: int, point: Point | None) -> int:
+    """Live one life and show everything."""
+    told = live_safely(name, seed, point, with_trace=True)
+    print(told.trace)
+    for blame in told.blamed:
+        print(blame)
+    print(told)
+    return 1 if told.blamed else 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Read the command line and simulate."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--points", type=int, default=1000, help="how many lives, shared among the scenarios")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=1, help="worker processes")
+    parser.add_argument("--scenario", choices=SCENARIOS, help="this one alone")
+    one = parser.add_argument_group("one point, with its trace")
+    one.add_argument("--step", type=int, default=0)
+    one.add_argument("--turn", type=int, default=0)
+    one.add_argument("--unstruck", action="store_true", help="the life in which nothing strikes")
+    one.add_argument("--flavour", type=Flavour, choices=list(Flavour), default=Flavour.KILL)
+    long = parser.add_argument_group("every point of many seeds")
+    long.add_argument("--from-seed", type=int, default=1)
+    long.add_argument("--seeds", type=int, default=0)
+    long.add_argument("--state", type=Path, help="remembers what was lived")
+    options = parser.parse_args(arguments)
+    names = [options.scenario] if options.scenario else list(SCENARIOS)
+    if options.step or options.turn or options.unstruck:
+        if not options.scenario:
+            parser.error("name the --scenario of the point")
+        point = Point(flavour=options.flavour, step=options.step, turn=options.turn)
+        return repeat(options.scenario, options.seed, None if options.unstruck else point)
+    if options.seeds:
+        if options.state is None:
+            parser.error("name the --state file that remembers what was lived")
+        seeds = range(options.from_seed, options.from_seed + options.seeds)
+        return simulate_long(names, seeds, options.state, options.jobs)
+    return simulate(names, options.points, options.seed, options.jobs)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
