@@ -26,6 +26,8 @@ MEMORY = 400.0
 """Completions after which a count has faded to a third."""
 MEAN_UNTIL = 0.99
 """The mean is taken of the law cut here: what lies beyond was made up by the hazard of 1/age, and has no end."""
+EARLY, EARLY_PASSES = 100, 3
+"""How many jobs of a class count as early, and how often their spreading and the law are made of one another."""
 PRIOR_JOBS = 8.0
 PRIOR_SIGMA = 0.6
 Z80 = 0.8416
@@ -51,6 +53,9 @@ class Law:
     """How many jobs were sent ahead while nothing was known."""
     unread: int = 0
     """Completions since the curves were last made."""
+    early: list[tuple[float, float]] = field(default_factory=list)
+    """Between which ages the first jobs finished. They are spread anew at each refresh: the law under which they were
+    seen was mere ignorance, and what it made of them would be remembered for long."""
 
     def __post_init__(self) -> None:
         """Make the curves."""
@@ -88,15 +93,22 @@ class Law:
 
         The one event is spread over the interval as the present law expects, with the exposure that goes with it.
         """
-        delay_s = self._spread_event(last_s, max(age_s, last_s + 1e-6))
+        age_s = max(age_s, last_s + 1e-6)
+        self.completions += 1
+        self.unread += 1
+        if self.completions <= EARLY:
+            self.early.append((last_s, age_s))
+            return self._spread_event(last_s, age_s, [0.0] * BINS, [0.0] * BINS)
+        if self.early:
+            self.events, self.exposure_s = self._counts()
+            self.early.clear()
+        delay_s = self._spread_event(last_s, age_s, self.events, self.exposure_s)
         fade = math.exp(-1.0 / MEMORY)
         self.events = [value * fade for value in self.events]
         self.exposure_s = [value * fade for value in self.exposure_s]
-        self.completions += 1
-        self.unread += 1
         return delay_s
 
-    def _spread_event(self, last_s: float, age_s: float) -> float:
+    def _spread_event(self, last_s: float, age_s: float, events: list[float], exposures_s: list[float]) -> float:
         survival_end = self.survival(age_s)
         chance = self.survival(last_s) - survival_end
         flat = chance <= 1e-12
@@ -108,16 +120,28 @@ class Law:
             else:
                 share = (self.survival(begin) - self.survival(end)) / chance
                 exposed_s = (self.area_s(end) - self.area_s(begin) - survival_end * (end - begin)) / chance
-            self.events[k] += share
-            self.exposure_s[k] += max(exposed_s, 0.0)
+            events[k] += share
+            exposures_s[k] += max(exposed_s, 0.0)
             lasted_s += max(exposed_s, 0.0)
         return max(age_s - last_s - lasted_s, 0.0)
 
+    def _counts(self) -> tuple[list[float], list[float]]:
+        """Return events and exposure, the early jobs spread as the present law expects."""
+        events, exposure_s = list(self.events), list(self.exposure_s)
+        for last_s, age_s in self.early:
+            self._spread_event(last_s, age_s, events, exposure_s)
+        return events, exposure_s
+
     def refresh(self) -> None:
         """Make the hazard, the survival function and its integral anew from the counts."""
+        for _ in range(EARLY_PASSES if self.early else 1):
+            self._make_curves(*self._counts())
+        self.unread = 0
+
+    def _make_curves(self, events: list[float], exposure_s: list[float]) -> None:
         prior_events, prior_exposure_s = _prior(self.usual_s)
-        events = _smooth([a + b for a, b in zip(self.events, prior_events, strict=True)])
-        exposure_s = _smooth([a + b for a, b in zip(self.exposure_s, prior_exposure_s, strict=True)])
+        events = _smooth([a + b for a, b in zip(events, prior_events, strict=True)])
+        exposure_s = _smooth([a + b for a, b in zip(exposure_s, prior_exposure_s, strict=True)])
         self._hazard = [e / x for e, x in zip(events, exposure_s, strict=True)]
         self._survival = [1.0]
         self._area_s = [0.0]
@@ -127,7 +151,6 @@ class Law:
             self._survival.append(alive * decay)
             self._area_s.append(self._area_s[k] + alive * (1 - decay) / hazard)
         self._mean_s = self.area_s(self.quantile_s(MEAN_UNTIL))
-        self.unread = 0
 
     def survival(self, age_s: float) -> float:
         """Return the chance that a job lasts longer than `age_s`."""
@@ -170,12 +193,13 @@ class Law:
 
     def to_json(self) -> dict[str, Any]:
         """Return the counts as plain JSON."""
+        events, exposure_s = self._counts()
         return {
             "first_edge_s": FIRST_EDGE_S,
             "ratio": RATIO,
             "usual_s": self.usual_s,
-            "events": [round(value, 4) for value in self.events],
-            "exposure_s": [round(value, 4) for value in self.exposure_s],
+            "events": [round(value, 4) for value in events],
+            "exposure_s": [round(value, 4) for value in exposure_s],
             "completions": self.completions,
             "survived_s": self.survived_s,
         }

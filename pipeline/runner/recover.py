@@ -40,6 +40,7 @@ async def recover(run: RunContext, capabilities: Mapping[str, Capabilities]) -> 
     for job in await run.ledger.jobs([State.CLAIMING]):
         told = failure("interrupted", INTERRUPTED, Billing.UNKNOWN)
         await _record(run, job, EventKind.CLAIM_LOST, failure=told)
+        run.progress.note(f"{job.item_id} is in doubt: {INTERRUPTED} It is held, and counted as spent.")
     for job in await run.ledger.jobs([State.SUBMITTED, State.CLAIMED]):
         for clip in job.clips:
             if clip.state is ClipState.STORED:

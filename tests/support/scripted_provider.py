@@ -26,7 +26,7 @@ from pipeline.providers.answers import (
 from tests.support.mp4s import minimal
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 
     from pipeline.effects import Clock, Effects
     from pipeline.providers.answers import (
@@ -116,6 +116,8 @@ class Script:
     open_now: Counter[str] = field(default_factory=Counter)
     """How many calls of each kind are under way."""
     open_most: Counter[str] = field(default_factory=Counter)
+    on_call: Callable[[Call], None] = lambda call: None
+    """Told each call before it is answered; what it raises is raised in the caller."""
     samples: dict[str, int] = field(default_factory=dict)
     """How many clips were asked for, by job id."""
     _tables: dict[tuple[str, str], Iterator[Any]] = field(default_factory=dict)
@@ -196,7 +198,9 @@ class ScriptedProvider:
 
     async def _answer(self, table: Table, kind: str, item_id: str, job_id: str, usual: Any) -> Any:
         script = self._script
-        script.calls.append(Call(self._clock.monotonic(), kind, item_id, job_id))
+        call = Call(self._clock.monotonic(), kind, item_id, job_id)
+        script.calls.append(call)
+        script.on_call(call)
         script.open_now[kind] += 1
         script.open_most[kind] = max(script.open_most[kind], script.open_now[kind])
         try:

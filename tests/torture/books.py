@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from pipeline.jobs.event import Event
+from pipeline.jobs.state import EventKind
 from pipeline.ledger import rows
 from pipeline.paths import BatchFolder
 from tests.support.batches import ROOT
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from tests.support.simulation.world import World
 
 FOLDER = BatchFolder(ROOT)
+AUTHORISING = frozenset({"doubt_resubmitted", "retried", "claim_allowed"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +39,17 @@ class Books:
     committed_micro_usd: int = 0
     by_item_micro_usd: Mapping[str, int] = field(default_factory=dict)
     max_cost_usd: float | None = None
+    saved_ids: frozenset[str] = frozenset()
+    """The vendor's ids in the journal of last resort."""
+    operators: frozenset[int] = frozenset()
+    """The epochs in which an operator answered, and no run worked."""
+
+    def authorised(self, item_id: str) -> int:
+        """Return how many extra charges of an item the operator, and nobody else, has authorised."""
+        return sum(
+            epoch in self.operators and event.item_id == item_id and event.kind.value in AUTHORISING
+            for epoch, event in self.events
+        )
 
     @cached_property
     def kinds(self) -> Mapping[str, Sequence[str]]:
@@ -61,9 +74,11 @@ class Books:
 
 
 class Auditor:
-    """Reads the books of one world. The mutable state is the connection, opened once there is a ledger."""
+    """Reads the books of one world. The mutable state is the connection, opened once there is a ledger, and
+    `operators`, the epochs that were an operator's."""
 
     def __init__(self, world: World) -> None:
+        self.operators: set[int] = set()
         self._world = world
         self._database: sqlite3.Connection | None = None
 
@@ -95,6 +110,11 @@ class Auditor:
         journal = self._world.files.bytes_at(FOLDER.emergency)
         return [] if not journal else [Event.from_json(json.loads(line)) for line in journal.splitlines()]
 
+    def saved_ids(self) -> frozenset[str]:
+        """Return the vendor's ids that are in that journal."""
+        accepted = [event for event in self.saved() if event.kind is EventKind.SUBMIT_ACCEPTED]
+        return frozenset(event.data["receipt"]["job_id"] for event in accepted)
+
     def content(self) -> dict[str, list[Any]]:
         """Return all that a run with nothing to do must not change, by table; how it fared is not of it."""
         tables = ("item", "clip", "event", "money")
@@ -114,4 +134,6 @@ class Auditor:
             committed_micro_usd=self.rows("SELECT committed_micro_usd FROM money")[0][0],
             by_item_micro_usd=dict(self.rows("SELECT id, committed_micro_usd FROM item")),
             max_cost_usd=json.loads(cap[0][0]) if cap else None,
+            saved_ids=self.saved_ids(),
+            operators=frozenset(self.operators),
         )

@@ -187,23 +187,22 @@ class ForgetfulDisk:
     def forget(self, rng: random.Random) -> Forgotten:
         """Cut the power: what was not synced is lost, torn or kept, and what is left is durable."""
         forgotten = Forgotten()
-        folders = {self.root}
-        files: set[File] = set()
+        met: set[Node] = {self.root}
         for folder in self._folders_from(self.root):
-            folder.live = {
-                name: node
-                for name, node in _surviving_names(folder, rng, forgotten)
-                if not (isinstance(node, Folder) and node in folders)  # a moved folder has one name, or none
-            }
-            folder.sync()
-            folders |= {node for node in folder.live.values() if isinstance(node, Folder)}
-            for node in folder.live.values():
-                if isinstance(node, File):
-                    if node not in files:
+            names: dict[str, Node] = {}
+            for name, node in _surviving_names(folder, rng, forgotten):
+                if isinstance(node, Folder):
+                    if node in met:
+                        continue  # a folder that was moved has one name, or none
+                else:
+                    if node not in met:
                         _settle(node, rng, forgotten)
                         node.names = 0
-                        files.add(node)
                     node.names += 1
+                met.add(node)
+                names[name] = node
+            folder.live = names
+            folder.sync()
         return forgotten
 
     def _folders_from(self, folder: Folder) -> Iterator[Folder]:

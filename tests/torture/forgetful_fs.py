@@ -11,8 +11,8 @@
 
 The file system runs in a process of its own and obeys lines on its standard input; at their end it unmounts itself.
 The kernel caches nothing of it, and does `flock` and POSIX locks by itself. It needs /dev/fuse, libfuse 2.9 or 3 and
-the package mfusepy; `missing_part()` says what is not there. Flags of renameat2 are not passed on by the binding, and
-symbolic links are refused.
+the package mfusepy; `missing_part()` says what is not there. Three things it cannot do: symbolic links are refused,
+the binding drops the flags of renameat2, and libfuse has no `fstat` of an open file without a name.
 """
 
 from __future__ import annotations

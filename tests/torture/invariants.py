@@ -56,8 +56,9 @@ SENTENCES = {
     "I16": "A job whose receipt was never written down is never claimed.",
     "I17": "The same seed gives the same trace, byte for byte.",
     "I18": "An item that ends without a clip has its cause at the vendor; nothing that was paid for is given up.",
+    "I19": "Once a run is told to stop, no further call that bills leaves.",
 }
-"""I1 to I17 are the specification's; I18 says of ends what the specification says of the promise."""
+"""I1 to I17 are the specification's; I18 and I19 say of ends and of signals what its catalogue says."""
 
 KEY = "sk-canary-3f9a1c77d2e84b60"
 AMBIGUOUS_FAULTS = {
@@ -66,7 +67,6 @@ AMBIGUOUS_FAULTS = {
 }
 UNCHARGED = frozenset({State.PLANNED, State.REJECTED})
 BEFORE_CLAIM = UNCHARGED | {State.SUBMITTING, State.SUBMITTED}
-AUTHORISED = ("doubt_resubmitted", "retried", "claim_allowed")
 
 
 class When(Enum):
@@ -87,6 +87,8 @@ class Tally:
     """Calls that can bill whose connection was broken on purpose."""
     cut_short: frozenset[str] = frozenset()
     """Items with an open intent when a new run began."""
+    ids_seen: frozenset[str] = frozenset()
+    """The vendor's ids that were acted on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,15 +156,10 @@ def judge(evidence: Evidence, *, at_rest: bool = False) -> Iterator[tuple[str, s
                 yield number, wrong
 
 
-def authorised(books: Books, item_id: str) -> int:
-    """Return how many extra charges of an item the operator has authorised."""
-    return books.count(item_id, *AUTHORISED)
-
-
 @rule("I1")
 def charged_once(seen: Evidence) -> Iterator[str]:
     for item_id in seen.at_vendor:
-        most = 1 + authorised(seen.books, item_id)
+        most = 1 + seen.books.authorised(item_id)
         if seen.charges(item_id) > most:
             yield f"{item_id} was charged {seen.charges(item_id)} times, and {most} is the most"
 
@@ -172,7 +169,7 @@ def charges_have_rows(seen: Evidence) -> Iterator[str]:
     for item_id, jobs in seen.at_vendor.items():
         for job in jobs:
             wrong = uncovered(seen.books.jobs.get(item_id), job, seen.vendor)
-            if wrong and not authorised(seen.books, item_id):
+            if wrong and not seen.books.authorised(item_id):
                 yield f"{item_id}: {wrong}"
 
 
@@ -277,7 +274,7 @@ def money_is_covered(seen: Evidence) -> Iterator[str]:
         if its_debit > committed:
             yield f"{item_id} has cost {its_debit} millionths of a dollar, and the ledger counts {committed}"
         row = books.jobs.get(item_id)
-        if row is not None and row.state is State.DONE and not authorised(books, item_id) and its_debit != committed:
+        if row is not None and row.state is State.DONE and not books.authorised(item_id) and its_debit != committed:
             yield f"{item_id} is done and has cost {its_debit}, and the ledger counts {committed}"
     cap = books.max_cost_usd
     if cap is not None and max(books.committed_micro_usd, debit) > round(cap * 1_000_000):
@@ -286,14 +283,15 @@ def money_is_covered(seen: Evidence) -> Iterator[str]:
 
 @rule("I10")
 def ids_are_not_forgotten(seen: Evidence) -> Iterator[str]:
+    for job_id in sorted(seen.tally.ids_seen - seen.books.accepted_ids - seen.books.saved_ids):
+        yield f"{job_id} was acted on, and no event tells of it any more"
     for item_id, job in seen.books.jobs.items():
         accepted = [
             event.data["receipt"]["job_id"]
             for _, event in seen.books.events
             if event.item_id == item_id and event.kind in {EventKind.SUBMIT_ACCEPTED, EventKind.DOUBT_ADOPTED}
         ]
-        reopened = seen.books.count(item_id, "doubt_resubmitted", "retried")
-        if accepted and job.job_id != accepted[-1] and not reopened:
+        if accepted and job.job_id != accepted[-1] and not seen.books.authorised(item_id):
             yield f"{item_id} was accepted as {accepted[-1]}, and the row says {job.job_id or 'nothing'}"
 
 
@@ -359,7 +357,7 @@ def ends_have_causes(seen: Evidence) -> Iterator[str]:
                 yield f"{item_id} is failed, and the vendor has not said so: {job.failure}"
             case State.LOST if not is_lost(seen, vendors):
                 yield f"{item_id} is lost, and the vendor still has it: {job.failure}"
-            case State.ABANDONED if not seen.books.count(item_id, "doubt_abandoned"):
+            case State.ABANDONED if not seen.books.operators:
                 yield f"{item_id} is abandoned, and nobody said so"
 
 

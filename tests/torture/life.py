@@ -10,18 +10,17 @@ Whatever is drawn is drawn from the scenario, the seed and the point. Out comes 
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pipeline.jobs.codec import receipt_to_json
-from pipeline.jobs.event import Event
-from pipeline.jobs.state import IN_DOUBT, EventKind, State
+from pipeline.jobs.state import IN_DOUBT, State
 from pipeline.ledger.store import Ledger
-from pipeline.providers.answers import Billing, Receipt
-from pipeline.runner.lane import failure
+from pipeline.ledger.writer import OverBudget
+from pipeline.runner.settle import Answer, price_at_risk, settle
 from tests.support.simulation.world import World
 from tests.torture.books import FOLDER
-from tests.torture.scenarios import SCENARIOS, Flavour
+from tests.torture.scenarios import SCENARIOS, VENICE_LINKED, Flavour
 from tests.torture.stage import LATENCY_S, WORLD_MOST_S, Ending, Point, Stage
 
 if TYPE_CHECKING:
@@ -146,43 +145,40 @@ class Life:
         self._world.pass_time(self._random.choice(pauses))
 
     def _settle_doubts(self) -> None:
-        """Answer some doubts as an operator would."""
+        """Answer the doubts as an operator would."""
         process = self._world.process("operator")
+        auditor = self._stage.witness.auditor
         self._stage.end_outage()
 
-        async def settle() -> None:
+        async def answer() -> None:
             effects = self._world.effects(process)
             ledger = await Ledger.open(FOLDER.ledger, effects, {"pid": 2})
+            auditor.operators.add(ledger.epoch)
             for job in await ledger.jobs(sorted(IN_DOUBT)):
-                kind, data = self._answer(job)
-                now = effects.clock.now()
-                await ledger.record(
-                    job, Event(kind=kind, item_id=job.item_id, revision=job.revision, at=now, data=data)
-                )
+                said, adopted_id = self._answer(job)
+                events = [event for _, event in auditor.books().events if event.item_id == job.item_id]
+                move = settle(job, said, events, price_at_risk(job), adopted_id=adopted_id)
+                assert not isinstance(move, str), move
+                with suppress(OverBudget):
+                    await ledger.record(job, move.event(effects.clock.now()))
             await ledger.close("settled")
 
-        if self._stage.witness.auditor.books().jobs:
-            self._world.run(settle(), process)
+        if auditor.books().jobs:
+            self._world.run(answer(), process)
             self._world.bury(process)
             self._stage.witness.judge()
 
-    def _answer(self, job: Job) -> tuple[EventKind, dict[str, Any]]:
-        """Draw what the operator does about one doubt. What the vendor has can be adopted."""
-        state = self._stage.vendor.state
+    def _answer(self, job: Job) -> tuple[Answer, str]:
+        """Draw what the operator says of one doubt. What the vendor has can be adopted, if its id is found."""
         known = self._stage.witness.auditor.books().accepted_ids
-        mine = [each for each in state.jobs.values() if each.prompt == job.request.prompt and each.id not in known]
-        over = self._scenario.max_cost_usd is not None
-        choices: list[tuple[EventKind, dict[str, Any]]] = [
-            (EventKind.DOUBT_ABANDONED, {"failure": failure("abandoned", "Given up.", Billing.UNKNOWN)}),
-            (EventKind.DOUBT_RESUBMITTED, {}),
-        ]
-        if job.state is State.CLAIM_IN_DOUBT and not over:
-            choices.append((EventKind.CLAIM_ALLOWED, {}))
-        if job.state is State.SUBMIT_IN_DOUBT and mine:
-            receipt = Receipt(job_id=mine[-1].id, model=mine[-1].model, answer={})
-            if not self._scenario.name.startswith("venice-links") and self._scenario.name != "both":
-                choices.append((EventKind.DOUBT_ADOPTED, {"receipt": receipt_to_json(receipt)}))
-        return self._random.choice(choices)
+        accepted = self._stage.vendor.state.jobs.values()
+        mine = [each.id for each in accepted if each.prompt == job.request.prompt and each.id not in known]
+        answers = [Answer.ABANDON, Answer.RESUBMIT]
+        if job.state is State.CLAIM_IN_DOUBT:
+            answers.append(Answer.ASK_ONCE)
+        elif mine and job.request.model != VENICE_LINKED:  # its link was in the answer that was lost
+            answers.append(Answer.ADOPT)
+        return self._random.choice(answers), mine[-1] if mine else ""
 
     def _come_to_rest(self) -> None:
         """Run without faults until nothing is left, cut the power, and run once more with nothing to do."""

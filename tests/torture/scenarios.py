@@ -162,9 +162,9 @@ SCENARIOS = {
         ),
         Scenario(
             name="venice-limits",
-            items=(*venice(4), Wanted(provider="venice", prompt=REFUSE), Wanted(provider="venice", prompt=REFUSE)),
-            settings={"venice_queue_per_minute": 3, "venice_retrieve_per_minute": 20, "venice_failures": 3},
-            limits={"submits_per_minute": 3, "looks_per_minute": 20, "failures_per_30_s": 2},
+            items=(*venice(3), *(Wanted(provider="venice", prompt=REFUSE) for _ in range(4))),
+            settings={"venice_queue_per_minute": 6, "venice_retrieve_per_minute": 20, "venice_failures": 3},
+            limits={"submits_per_minute": 6, "looks_per_minute": 20, "failures_per_30_s": 2},
         ),
         Scenario(
             name="both",

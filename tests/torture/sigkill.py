@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.errors import Exit
 from tests.torture.verdict import (
     MODELS,
     Tally,
@@ -45,16 +46,17 @@ def torture_batch(
     command = [sys.executable, "-m", "pipeline", "run", str(manifest), "-o", str(root), "--yes"]
     around = environment(urls, root.parent / "state")
     accepted_before = set(ask(urls["bill"])["jobs"])
-    doubts_before = 0
+    doubts_before = pauses = 0
     with root.with_suffix(".log").open("wb") as log:
         while True:
             child = subprocess.Popen(command, env=around, stdout=log, stderr=log)
-            if tally.crashes >= most_kills:
-                child.wait()
-                break
+            is_last = tally.crashes >= most_kills
             try:
-                child.wait(rng.uniform(0.25, longest_s))
-                break
+                child.wait(None if is_last else rng.uniform(0.25, longest_s))
+                pauses += 1
+                # After three crashes in a row that each left a doubt a run buys nothing and says so; the next one does.
+                if child.returncode != Exit.PAUSED or pauses > 2:
+                    break
             except subprocess.TimeoutExpired:
                 child.send_signal(signal.SIGKILL)
                 child.wait()

@@ -8,10 +8,11 @@ that arrive, at either end, are among them).
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +82,23 @@ class Point:
         return f"{moment} --flavour {self.flavour}"
 
 
+@dataclass
+class MemoryShelf:
+    """The shelf of a simulated user: one for all processes. The mutable state is the records."""
+
+    records: dict[str, dict[str, Any]] = field(default_factory=dict)
+    process: Process | None = None
+
+    def of(self, process: Process) -> MemoryShelf:
+        """Return the same shelf as one process reaches it."""
+        return MemoryShelf(self.records, process)
+
+    def update(self, name: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        assert self.process is not None
+        self.process.check("reach for the shelf")
+        self.records[name] = json.loads(json.dumps(change(dict(self.records.get(name, {})))))
+
+
 class Stage:
     """The mutable state is the world's, the vendor's faults, the counts, and what is still to happen at which turn."""
 
@@ -97,6 +115,7 @@ class Stage:
         self._callbacks = 0
         self._runs = 0
         self._faults = dict(scenario.faults)
+        self._shelf = MemoryShelf() if self._random.random() < 0.5 else None
         self._is_out = False
         wanted = {f"i{number}": each for number, each in enumerate(scenario.items)}
         items = [
@@ -115,6 +134,7 @@ class Stage:
             prompts={item.request.prompt: item.id for item in items},
             foreign={FOLDER.root / name: data for name, data in scenario.foreign.items()},
         )
+        self.witness.shares_pace = self._shelf is not None
         self.vendor = self._open_vendor(seed)
         self.batch = Batch(
             world,
@@ -198,6 +218,7 @@ class Stage:
     async def _work(self, process: Process, stop: Stop, *, after_s: float = 0.0) -> Outcome:
         draw = self.world.random(f"{process.name}'s threads").uniform
         effects = self.world.effects(process, threads=InlineThreads(duration_s=lambda: draw(*THREAD_S)))
+        effects = replace(effects, shelf=self._shelf and self._shelf.of(process))
         if after_s:
             await effects.clock.sleep(after_s)
         return await self.batch.work(effects, stop)
@@ -256,13 +277,16 @@ class Stage:
             tasks = [task for task in self.world.loop._tasks() if task.owner is process and not task.done()]
             if tasks:
                 self.witness.blame("I7", f"{process.name} has ended and left {tasks} behind")
-        if ending in {Ending.FINISHED, Ending.PAUSED} and not self._is_out:
-            open_ones = self.witness.auditor.rows("SELECT id, state FROM item WHERE state IN ('submitting', 'claiming')")
-            if open_ones:
-                self.witness.blame("I6", f"{process.name} has ended by itself and left {open_ones} without an outcome")
+            saved = {event.item_id for event in self.witness.auditor.saved()}
+            query = "SELECT id, state FROM item WHERE state IN ('submitting', 'claiming')"
+            left = [row for row in self.witness.auditor.rows(query) if row[0] not in saved]
+            if left:
+                self.witness.blame("I6", f"{process.name} has ended by itself and left {left} without an outcome")
 
     def _power_is_back(self) -> None:
         # A power cut takes the hook off, and may have taken anything that was not synced.
+        if self._shelf is not None and self._random.random() < 0.5:
+            self._shelf.records.clear()
         self.world.files.on_call = self.witness.file_is_called
         self.witness.look_anew()
 
@@ -278,8 +302,9 @@ class Stage:
         def kill() -> None:
             process.context.run(process.crash, f"at turn {self.turns}")
 
-        def ask_again() -> None:
-            stop.ask(signal.SIGINT)
+        def ask(number: int = signal.SIGINT) -> None:
+            stop.ask(number)
+            self.witness.is_told_to_stop(process)
 
         def strike() -> None:
             later = self.turns + self._random.randint(1, KILL_AFTER_SIGNAL_WITHIN_TURNS)
@@ -287,14 +312,14 @@ class Stage:
                 case Flavour.KILL | Flavour.POWER:
                     kill()
                 case Flavour.STOP:
-                    stop.ask(signal.SIGINT)
+                    ask()
                 case Flavour.TERMINATE:
-                    stop.ask(signal.SIGTERM)
+                    ask(signal.SIGTERM)
                 case Flavour.LEAVE:
-                    stop.ask(signal.SIGINT)
-                    self._at_turn[self.turns + self._random.randint(1, SECOND_SIGNAL_WITHIN_TURNS)] = ask_again
+                    ask()
+                    self._at_turn[self.turns + self._random.randint(1, SECOND_SIGNAL_WITHIN_TURNS)] = ask
                 case Flavour.STOP_KILL:
-                    stop.ask(signal.SIGINT)
+                    ask()
                     self._at_turn[later] = kill
 
         self._at_turn[point.turn] = strike

@@ -6,6 +6,7 @@ raised in a simulated program can be caught by it.
 
 from __future__ import annotations
 
+import math
 import re
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -14,12 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from pipeline.jobs.state import EventKind
 from pipeline.sandbox.render import stamp, template_name
 from pipeline.sandbox.state import CountKind
 from tests.support.simulation.simulated_effects import VirtualClock
 from tests.torture.books import FOLDER, Auditor
-from tests.torture.invariants import AUTHORISED, KEY, Evidence, Tally, judge, uncovered
+from tests.torture.invariants import KEY, Evidence, Tally, judge, uncovered
 from tests.torture.scenarios import CONCURRENT_BILLING
 
 if TYPE_CHECKING:
@@ -36,9 +36,12 @@ if TYPE_CHECKING:
 
 SUBMIT = re.compile(r"POST (/api/v1/video/queue|/v1/queue/[^/]+)")
 CLAIM = re.compile(r"GET /v1/queue/[^/]+/requests/[^/]+")
+VENICE_SUBMIT = "POST /api/v1/video/queue"
 RETRIEVE = "POST /api/v1/video/retrieve"
 CHANGES_NAMES = frozenset({"create", "write", "write the rest", "link", "replace", "unlink"})
 CLIENT_PORTS = 32768
+LEAVES_WITHIN_S = 0.15
+"""What a call that was begun needs to connect and send its first byte."""
 FAILURE_WINDOW_S = 30.0
 MINUTE_S = 60.0
 BLAMED_MOST = 20
@@ -77,6 +80,8 @@ class Witness:
     """Prompt to item."""
     foreign: dict[Path, bytes] = field(default_factory=dict)
     vendor: VendorState | None = None
+    shares_pace: bool = False
+    """Whether all processes share one record of their calls, which outlives them."""
     blamed: list[Blame] = field(default_factory=list)
     crashes: int = 0
     leaves: int = 0
@@ -92,6 +97,8 @@ class Witness:
     _names_changed: bool = False
     _whole: set[tuple[Path, int]] = field(default_factory=set)
     _known_ids: set[str] = field(default_factory=set)
+    _ids_seen: set[str] = field(default_factory=set)
+    _told_to_stop: dict[Process | None, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Begin to watch."""
@@ -102,11 +109,20 @@ class Witness:
         if len(self.blamed) < BLAMED_MOST:
             self.blamed.append(Blame(number=number, what=what, at_s=self.world.loop.time()))
 
+    def is_told_to_stop(self, process: Process) -> None:
+        """Note that a run was told to stop, for the first time or once more."""
+        self._told_to_stop.setdefault(process, self.world.loop.time())
+
     # On the wire, as the first byte of a request leaves
 
     def first_byte_leaves(self, exchange: Exchange) -> None:
         """Hold every call that makes a job or bills against the intents on disk, and every call against its pace."""
         process = self.world.network.process_of(exchange.connection)
+        is_claim = CLAIM.fullmatch(exchange.line) is not None
+        if is_claim or exchange.line == VENICE_SUBMIT:
+            told_at_s = self._told_to_stop.get(process, math.inf)
+            if self.world.loop.time() > told_at_s + LEAVES_WITHIN_S:
+                self.blame("I19", f"{exchange.line} leaves, and the run was told to stop at {told_at_s:.3f} s")
         if SUBMIT.fullmatch(exchange.line):
             self._submits += 1
             (intents,) = self._one("SELECT count(*) FROM event WHERE kind = 'submit_started'")
@@ -114,7 +130,7 @@ class Witness:
                 self.blame("I2", f"submit {self._submits} leaves, and {intents} intents are on disk")
             if "/video/" in exchange.line:
                 self._keep_pace(process, "submits", self.scenario.settings.get("venice_queue_per_minute", 40))
-        elif CLAIM.fullmatch(exchange.line):
+        elif is_claim:
             job_id = exchange.line.rpartition("/")[2]
             self._claims[job_id] += 1
             (intents,) = self._one("SELECT count(*) FROM event WHERE kind = 'claim_started'")
@@ -127,7 +143,7 @@ class Witness:
         calls, now_s = self._calls[owner, what], self.world.loop.time()
         calls.append(now_s)
         if len(calls) > most and calls[-1 - most] > now_s - MINUTE_S:
-            self.blame("I14", f"{most + 1} {what} of one run left within a minute")
+            self.blame("I14", f"{most + 1} {what} left within a minute")
 
     # At the vendor's door
 
@@ -170,7 +186,9 @@ class Witness:
             job_id = self.vendor.tokens[token].id if token in self.vendor.tokens else ""
         else:
             return
-        if not self._is_known(job_id):
+        if self._is_known(job_id):
+            self._ids_seen.add(job_id)
+        else:
             self.blame("I10", f"{endpoint} asks about {job_id or 'a job that nobody knows'}, which is not on disk")
             if endpoint == "modelmax-result":
                 self.blame("I16", f"{job_id} is claimed, and its receipt was never written down")
@@ -178,8 +196,7 @@ class Witness:
     def _is_known(self, job_id: str) -> bool:
         if job_id not in self._known_ids:
             self._known_ids |= {value for (value,) in self.auditor.rows("SELECT job_id FROM item WHERE job_id <> ''")}
-            saved = [event for event in self.auditor.saved() if event.kind is EventKind.SUBMIT_ACCEPTED]
-            self._known_ids |= {event.data["receipt"]["job_id"] for event in saved}
+            self._known_ids |= self.auditor.saved_ids()
         return job_id in self._known_ids
 
     # On the disk
@@ -194,6 +211,7 @@ class Witness:
         """Trust nothing that was seen before: the machine has lost its power since."""
         self._whole.clear()
         self._known_ids.clear()
+        self._calls.clear()  # and so has the record of calls, where there is one
         self.auditor.let_go()
         self._last_event = min(self._last_event, *self._one("SELECT coalesce(max(seq), 0) FROM event"))
         self._epoch = min(self._epoch, *self._one("SELECT coalesce(max(epoch), 0) FROM run"))
@@ -256,7 +274,7 @@ class Witness:
         for charge in fresh:
             job = self.vendor.jobs[charge.job]
             item_id = self.prompts[job.prompt]
-            extra = books.count(item_id, *AUTHORISED)
+            extra = books.authorised(item_id)
             times = sum(self.vendor.billed[j.id] for j in self.vendor.jobs.values() if j.prompt == job.prompt)
             if times > 1 + extra:
                 self.blame("I1", f"{item_id} is charged for the {times}. time")
@@ -291,6 +309,7 @@ class Witness:
                 leaves=self.leaves,
                 broken_billing_calls=self.broken_billing_calls,
                 cut_short=frozenset(self.cut_short),
+                ids_seen=frozenset(self._ids_seen),
             ),
         )
 
