@@ -16,7 +16,7 @@ from benchmarks.vendor import Gate
 from pipeline.runner.limits import EVEN_SHARE, WINDOW_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from benchmarks.laws import Law
 
@@ -33,6 +33,8 @@ class Account:
     refusals: int = 0
     lockouts: int = 0
     lags_s: list[float] = field(default_factory=list)
+    order: list[int] | None = None
+    """The clips in the order of their submits, where that is not the order of their numbers."""
 
 
 def submit_times(clips: int, per_minute: float) -> list[float]:
@@ -44,10 +46,16 @@ def submit_times(clips: int, per_minute: float) -> list[float]:
     return [at + ONE_WAY_S for at in sent]
 
 
-def oracle(law: Law, seed: int, clips: int, submits: float, looks: float) -> Account:
-    """Look once at each job, at the moment at which it finishes, as far as the budget of looks allows."""
+def oracle(
+    law: Law, seed: int, clips: int, submits: float, looks: float, order: Sequence[int] | None = None
+) -> Account:
+    """Look once at each job, at the moment at which it finishes, as far as the budget of looks allows.
+
+    `order` names the clips in the order in which they are submitted; that of their numbers where it is None.
+    """
     began = submit_times(clips, submits)
-    ends = sorted(at + law.takes_s(seed, number, at) for number, at in enumerate(began))
+    numbers = range(clips) if order is None else order
+    ends = sorted(at + law.takes_s(seed, number, at) for number, at in zip(numbers, began, strict=True))
     gap_s = 60.0 / (looks * EVEN_SHARE) if looks else 0.0
     account, free = Account(looks=clips), 0.0
     for end in ends:

@@ -35,7 +35,8 @@ def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -
         return "| " + " | ".join([first, *rest]) + " |"
 
     print(line(columns))
-    print("|" + "|".join("-" * (width + 2) if place == 0 else "-" * (width + 1) + ":" for place, width in enumerate(widths)) + "|")
+    rule = ("-" * (width + 1) + ("-" if place == 0 else ":") for place, width in enumerate(widths))
+    print("|" + "|".join(rule) + "|")
     for row in texts:
         print(line(row), flush=True)
 

@@ -54,5 +54,6 @@ def run(
         assert not outcome.paused_because, outcome.paused_because
         assert len(vendor.lags_s) == clips, "some clips were not found"
         account = Account(world.loop.time(), vendor.looks, gate.refusals, gate.lockouts, vendor.lags_s)
+        account.order = sorted(vendor.jobs, key=lambda number: vendor.jobs[number].submitted_at)
     gc.collect()
     return account

@@ -114,9 +114,8 @@ async def _bill(billing: VeniceBilling, start: datetime, end: datetime, effects:
             case Throttled() | NotSent() | Transient() if tries < TRIES:
                 await effects.clock.sleep(backoff_s(tries, effects.random))
             case Throttled() | NotSent() | Transient():
-                raise Paused(
-                    f"Venice's bill could not be read: {answer.message.rstrip('.')}. Nothing was changed; ask again later."
-                )
+                why = answer.message.rstrip(".")
+                raise Paused(f"Venice's bill could not be read: {why}. Nothing was changed; ask again later.")
             case _:
                 raise InputError(f"{answer.message.rstrip('.')}. Put an admin key of the account into {ADMIN_KEY}.")
     raise AssertionError("the last try returns or raises")

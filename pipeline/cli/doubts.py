@@ -49,7 +49,7 @@ def ways_out(root: Path, job: Job) -> dict[Answer, tuple[str, str]]:
     else:
         found = "the provider has it under an id that you found"
         adopt = (Answer.ADOPT, found, "it is brought home and not bought again")
-        ways = [adopt, resubmit, abandon] if job.base_url else [resubmit, abandon]
+        ways = [adopt, resubmit, abandon]
     command = {
         answer: shlex.join(["clipmill", "resolve", str(root), job.item_id, f"--{answer}"])
         + (f" {ID}" if answer is Answer.ADOPT else "")

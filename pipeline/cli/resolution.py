@@ -15,6 +15,7 @@ from pipeline.cli.console import ask, count, plain, put, put_json, say, usd
 from pipeline.cli.doubts import doubt_json
 from pipeline.cli.epoch import Epoch, begin_epoch
 from pipeline.cli.history import doubt_lines
+from pipeline.cli.seats import whereabouts
 from pipeline.cli.settings import BatchSettings
 from pipeline.cli.show_cmd import nearest
 from pipeline.errors import Exit, InputError, StaleWrite
@@ -154,7 +155,11 @@ async def settle_doubts(
     def decide(job: Job, reader: Reader, prices: Prices) -> Move | str:
         events = reader.events(job.item_id)
         again = price_of_another(job, reader, prices, effects) if answer is Answer.RESUBMIT else UNKNOWN
-        return settle(job, answer, events, again, adopted_id=adopted_id, by=_operator(environ))
+        forgotten = answer is Answer.ADOPT and not job.base_url
+        rehearsal = rehearsal_speed(wish.folder, effects) > 0
+        where = whereabouts(job.provider, environ, rehearsal=rehearsal) if forgotten else ("", "")
+        by = _operator(environ)
+        return settle(job, answer, events, again, adopted_id=adopted_id, submitted_to=where, by=by)
 
     def choose(reader: Reader) -> Sequence[Job]:
         return named_doubts(reader, wish.items)

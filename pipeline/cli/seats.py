@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipeline.cli.rehearsal import overlay
+from pipeline.cli.rehearsal import KEY, overlay
+from pipeline.providers.base import Account
 from pipeline.providers.registry import account_from, find_provider
 from pipeline.runner.lane import LaneLimits, Seat
 
@@ -56,6 +57,18 @@ def make_seats(
             limits=_lane_limits(settings, name, speed or 1.0),
         )
     return seats
+
+
+def whereabouts(name: str, environ: Mapping[str, str], *, rehearsal: bool) -> tuple[str, str]:
+    """Return the base URL and the fingerprint of the key that a provider's jobs are submitted with now.
+
+    Raises:
+        InputError: there is no such provider, or its key is missing.
+    """
+    if rehearsal:
+        return SANDBOX_ORIGIN, Account(key=KEY, base_url=SANDBOX_ORIGIN).fingerprint
+    account = account_from(environ, find_provider(name).capabilities)
+    return account.base_url, account.fingerprint
 
 
 def _lane_limits(settings: BatchSettings, name: str, speed: float) -> LaneLimits:

@@ -23,7 +23,7 @@ from pipeline.cli.signals import listen
 from pipeline.durable import make_folder
 from pipeline.effects import SystemShelf
 from pipeline.errors import Exit, InputError
-from pipeline.jobs.state import IN_DOUBT, UNSUCCESSFUL, State
+from pipeline.jobs.state import IN_DOUBT, LIVE, UNSUCCESSFUL, State
 from pipeline.ledger.reader import reading
 from pipeline.paths import BatchFolder, state_folder
 from pipeline.planning.cost import quote_key
@@ -269,7 +269,8 @@ def _tell(order: Order, folder: BatchFolder, outcome: Outcome, reader: Reader) -
 
 
 def _spent(summary: Summary) -> str:
-    parts = [f"{usd(summary.committed_usd)} spent"] if summary.committed_usd or not summary.unpriced else []
+    word = "spent or reserved" if summary.count(*LIVE) else "spent"
+    parts = [f"{usd(summary.committed_usd)} {word}"] if summary.committed_usd or not summary.unpriced else []
     if summary.in_doubt_usd:
         parts.append(f"of which {usd(summary.in_doubt_usd)} in doubt")
     if summary.unpriced:

@@ -94,7 +94,7 @@ class BatchRun:
         progress.spent_usd = await self.run.ledger.committed_usd()
         for head in await self.run.ledger.heads():
             chosen = self.chosen is None or head.item_id in self.chosen
-            progress.items += chosen
+            progress.items += chosen or head.state is not State.PLANNED
             progress.done += head.state is State.DONE
             progress.failed += head.state in UNSUCCESSFUL
             progress.in_doubt += head.state in IN_DOUBT

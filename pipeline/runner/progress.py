@@ -25,7 +25,7 @@ class Progress:
     """The counters of one run. Only the lanes write them, on the event loop's thread."""
 
     items: int = 0
-    """Items that this run is to bring to an end."""
+    """Items that this run is to bring to an end, or that have come to theirs."""
     clips: int = 0
     """Clips of those items."""
     submitted: int = 0

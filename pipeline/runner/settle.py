@@ -108,7 +108,14 @@ def price_again(job: Job, events: Sequence[Event], provider: Provider, prices: P
 
 
 def settle(
-    job: Job, answer: Answer, events: Sequence[Event], again: Price, *, adopted_id: str = "", by: str = ""
+    job: Job,
+    answer: Answer,
+    events: Sequence[Event],
+    again: Price,
+    *,
+    adopted_id: str = "",
+    submitted_to: tuple[str, str] = ("", ""),
+    by: str = "",
 ) -> Move | str:
     """Decide what an answer makes of a doubt.
 
@@ -118,6 +125,7 @@ def settle(
         events: the item's history; it tells how a doubt was settled before.
         again: what one more submit may cost.
         adopted_id: the vendor's id, for `ADOPT`.
+        submitted_to: base URL and fingerprint of the key, for `ADOPT` where a restored ledger no longer knows them.
         by: who says so, for the record.
 
     Returns:
@@ -132,7 +140,7 @@ def settle(
             told = failure("abandoned", "The operator gave it up; it may have been paid for.", Billing.UNKNOWN)
             return _move(job, EventKind.DOUBT_ABANDONED, price_at_risk(job), by, failure=told)
         case Answer.ADOPT:
-            return _adopt(job, adopted_id.strip(), by)
+            return _adopt(job, adopted_id.strip(), submitted_to, by)
         case Answer.ASK_ONCE:
             if job.state is not State.CLAIM_IN_DOUBT:
                 return (
@@ -142,21 +150,17 @@ def settle(
             return _move(job, EventKind.CLAIM_ALLOWED, price_at_risk(job), by)
 
 
-def _adopt(job: Job, adopted_id: str, by: str) -> Move | str:
+def _adopt(job: Job, adopted_id: str, submitted_to: tuple[str, str], by: str) -> Move | str:
     if job.state is not State.SUBMIT_IN_DOUBT:
         return (
             f"{job.item_id}: the provider's id is known ({job.job_id}); it is the result that is in doubt. "
             "Say --ask-once, --resubmit or --abandon."
         )
-    if not job.base_url:
-        return (
-            f"{job.item_id}: this ledger was restored from a copy and does not say where or with which key the item "
-            "was submitted, so nothing can be adopted. Put the newer ledger back, or say --resubmit or --abandon."
-        )
     if not JOB_ID.fullmatch(adopted_id):
         return f"{job.item_id}: {adopted_id!r} cannot be a provider's id; copy the id alone, without spaces."
-    receipt = Receipt(job_id=adopted_id, model=job.request.model, answer={})
-    return _move(job, EventKind.DOUBT_ADOPTED, price_at_risk(job), by, receipt=receipt_to_json(receipt), warnings=[])
+    receipt = receipt_to_json(Receipt(job_id=adopted_id, model=job.request.model, answer={}))
+    where = {} if job.base_url else dict(zip(("base_url", "account"), submitted_to, strict=True))
+    return _move(job, EventKind.DOUBT_ADOPTED, price_at_risk(job), by, receipt=receipt, warnings=[], **where)
 
 
 def retry(job: Job, again: Price, *, by: str = "") -> Move | str:

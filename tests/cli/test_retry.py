@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pipeline.jobs.state import EventKind
-from tests.cli.batches import AT_PROVIDER, DONE, IN_DOUBT, REJECTED, Item, accepted, failure, make_batch
+from tests.cli.batches import AT_PROVIDER, DONE, IN_DOUBT, REJECTED, Item, accepted, failure, make_batch, started
 from tests.cli.batches import planned as planned_as
-from tests.cli.batches import started
 from tests.cli.front_door import call, run
 from tests.cli.vendors import PRICE_USD, Shop, charged_usd, job_of
 
@@ -124,10 +123,10 @@ def test_items_or_all_of_them_must_be_named_and_not_both(ended: Path, args: list
 
 def test_a_retried_item_is_bought_again_and_both_attempts_are_counted(tmp_path: Path) -> None:
     shop, price = Shop(tmp_path, "venice"), PRICE_USD["venice"]
-    with shop.open("generation-error=1") as sandbox:
-        first = shop.call("run", shop.write("fox", "deer", deer=" [sandbox: refuse]"), "--json")
+    with shop.open("generation-failure=1") as sandbox:
+        first = shop.call("run", shop.write("fox", "deer"), "--json")
         assert (first.code, first.json["failed"]) == (3, 2)
-        spent_usd = first.json["spent_usd"]
+        assert first.json["spent_usd"] == sandbox.bill()["totals"]["net_usd"] == 0  # Venice gave it back
     with shop.open() as sandbox:
         assert shop.call("retry", "output/shop", "fox", "--yes", "--max-cost", "0.50").code == 0
         capped = shop.call("resume", "output/shop")
@@ -135,7 +134,19 @@ def test_a_retried_item_is_bought_again_and_both_attempts_are_counted(tmp_path: 
         ended = shop.call("resume", "output/shop", "--max-cost", "5", "--json")
         assert (ended.code, ended.json["done"], ended.json["failed"]) == (3, 1, 1)
         bill = sandbox.bill()
-    assert [len(job_of(bill, f"A {item}")) for item in ("fox", "deer [sandbox: refuse]")] == [2, 0]
-    assert charged_usd(bill) - bill["totals"]["refunded_usd"] == pytest.approx(price)
-    assert ended.json["spent_usd"] == pytest.approx(spent_usd + price)
+    assert [len(job_of(bill, f"A {item}")) for item in ("fox", "deer")] == [2, 1]
+    assert bill["totals"]["net_usd"] == pytest.approx(price) == pytest.approx(ended.json["spent_usd"])
+    assert shop.results()["fox"]["attempts"] == 2
     assert shop.call("check", "output/shop").code == 0
+
+
+def test_an_abandoned_doubt_that_is_retried_is_counted_twice(tmp_path: Path) -> None:
+    shop, price = Shop(tmp_path, "venice"), PRICE_USD["venice"]
+    with shop.open("drop-after-accept=1"):
+        assert shop.call("run", shop.write("fox")).code == 4
+    with shop.open() as sandbox:
+        assert shop.call("resolve", "output/shop", "fox", "--abandon").code == 0
+        assert shop.call("retry", "output/shop", "fox", "--yes").code == 0
+        ended = shop.call("resume", "output/shop", "--json")
+        assert (ended.code, ended.json["spent_usd"]) == (0, pytest.approx(2 * price))
+        assert charged_usd(sandbox.bill()) == pytest.approx(2 * price)

@@ -62,8 +62,8 @@ class Shop:
         return run(*args, cwd=self.folder, **{**self.environ, **environ})
 
     def write(self, *items: str, **more: str) -> str:
-        """Write a manifest of these items, and return its name."""
-        clips = "".join(f"  - {{id: {item}, prompt: A {item}{more.get(item, '')}}}\n" for item in items)
+        """Write a manifest of these items, some with more to them, and return its name."""
+        clips = "".join(f"  - {{id: {item}, prompt: 'A {item}'{more.get(item, '')}}}\n" for item in items)
         text = f"version: 1\nname: shop\nprovider: {self.provider}\n{MODELS[self.provider]}\nclips:\n{clips}"
         (self.folder / "m.yaml").write_text(text)
         return "m.yaml"

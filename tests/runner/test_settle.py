@@ -112,7 +112,7 @@ def test_an_abandoned_doubt_stays_counted_as_spent(doubt: Any) -> None:
 
 
 def test_an_adopted_doubt_can_be_looked_at_where_and_as_whom_it_was_submitted() -> None:
-    after = settled(SUBMIT_DOUBT, Answer.ADOPT, adopted_id=" q-7 ")
+    after = settled(SUBMIT_DOUBT, Answer.ADOPT, adopted_id=" q-7 ", submitted_to=("elsewhere", "other"))
     assert after.receipt == Receipt(job_id="q-7", model="wan-2.6", answer={}, asked={})
     assert (after.state, after.base_url, after.account) == (State.SUBMITTED, STARTED["base_url"], "0123456789ab")
     assert (after.failure, after.committed_usd) == (None, 0.44)
@@ -145,9 +145,11 @@ def test_what_cannot_be_an_id_is_not_adopted(bad: str) -> None:
     assert "cannot be a provider's id" in refused(SUBMIT_DOUBT, Answer.ADOPT, adopted_id=bad)
 
 
-def test_an_item_that_a_restored_ledger_forgot_cannot_be_adopted() -> None:
+def test_an_item_that_a_restored_ledger_forgot_is_adopted_where_and_as_whom_the_operator_says() -> None:
     lost = {"price_usd": None, "price_is": "unknown", "failure": failure("history_lost")}
-    assert "does not say where" in refused([(E.HISTORY_LOST, lost)], Answer.ADOPT, adopted_id="q-7")
+    here = ("https://api.venice.ai/api/v1", "ffffffffffff")
+    after = settled([(E.HISTORY_LOST, lost)], Answer.ADOPT, adopted_id="q-7", submitted_to=here)
+    assert (after.state, after.base_url, after.account, after.job_id) == (State.SUBMITTED, *here, "q-7")
 
 
 @pytest.mark.parametrize(

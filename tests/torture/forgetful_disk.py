@@ -20,6 +20,7 @@ import os
 import stat
 import time
 from dataclasses import dataclass, field
+from enum import StrEnum
 from itertools import count
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -30,6 +31,17 @@ if TYPE_CHECKING:
 SECTOR_BYTES = 512
 FATES = ("kept", "torn", "lost")
 FATE_WEIGHTS = (1, 2, 2)
+
+
+class Change(StrEnum):
+    """Kinds of changes of a disk."""
+
+    CREATE = "create"
+    WRITE = "write"
+    """Or truncate."""
+    SYNC = "sync"
+    NAME = "name"
+    """Link, unlink, rename, remove a folder."""
 
 
 @dataclass(eq=False, kw_only=True)

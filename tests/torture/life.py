@@ -61,7 +61,9 @@ def live(name: str, seed: int, point: Point | None, *, with_trace: bool = False)
     with World(
         seed=hash_free(f"{name}/{seed}"), shuffle=True, latency_s=LATENCY_S, late=scenario.late, limit_s=WORLD_MOST_S
     ) as world:
-        return Life(world, scenario, seed, point).told(with_trace=with_trace)
+        told = Life(world, scenario, seed, point).told(with_trace=with_trace)
+        world.loop.before_callback = None  # what is left is the world's own end
+        return told
 
 
 def hash_free(text: str) -> int:

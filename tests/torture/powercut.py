@@ -29,8 +29,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ClipmillError, Exit
 from pipeline.paths import BatchFolder
-from tests.torture.forgetful_disk import Forgotten
-from tests.torture.forgetful_fs import Change, Mount, mounted
+from tests.torture.forgetful_disk import Change, Forgotten
+from tests.torture.forgetful_fs import Mount, mounted
 from tests.torture.verdict import (
     MODELS,
     Tally,

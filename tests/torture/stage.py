@@ -113,7 +113,7 @@ class Stage:
         self._at_turn: dict[int, Callable[[], None]] = {}
         self._lines = 0
         self._callbacks = 0
-        self._runs = 0
+        self._runs = self._epoch_before = 0
         self._faults = dict(scenario.faults)
         self._shelf = MemoryShelf() if self._random.random() < 0.5 else None
         self._is_out = False
@@ -210,6 +210,7 @@ class Stage:
     def _process(self) -> Process:
         self._runs += 1
         self._at_turn.clear()
+        self._epoch_before = self.witness.epoch
         self.turns = self._callbacks = 0
         if self._runs == 1 and self.scenario.outage:
             self._at_turn[self._random.randint(1, OUTAGE_WITHIN_TURNS)] = self._begin_outage
@@ -278,8 +279,8 @@ class Stage:
             if tasks:
                 self.witness.blame("I7", f"{process.name} has ended and left {tasks} behind")
             saved = {event.item_id for event in self.witness.auditor.saved()}
-            query = "SELECT id, state FROM item WHERE state IN ('submitting', 'claiming')"
-            left = [row for row in self.witness.auditor.rows(query) if row[0] not in saved]
+            query = "SELECT id, state FROM item WHERE state IN ('submitting', 'claiming') AND epoch > ?"
+            left = [row for row in self.witness.auditor.rows(query, self._epoch_before) if row[0] not in saved]
             if left:
                 self.witness.blame("I6", f"{process.name} has ended by itself and left {left} without an outcome")
 

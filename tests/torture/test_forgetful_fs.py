@@ -16,7 +16,8 @@ import pytest
 
 from pipeline.durable import make_folder, publish, write_atomically
 from pipeline.effects import SystemFiles
-from tests.torture.forgetful_fs import Change, Mount, missing_part, mounted
+from tests.torture.forgetful_disk import Change
+from tests.torture.forgetful_fs import Mount, missing_part, mounted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

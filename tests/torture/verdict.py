@@ -15,6 +15,7 @@ import urllib.request
 from collections import Counter
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pipeline.clips.mp4 import walk
@@ -239,7 +240,7 @@ def judge_clips(root: Path, jobs: Sequence[Job]) -> list[str]:
     for name in sorted(present):
         path = root / name
         try:
-            walk(lambda offset, size, path=path: files.read(path, offset, size), path.stat().st_size)
+            walk(partial(files.read, path), path.stat().st_size)
         except ClipmillError as error:
             wrong.append(f"{root}: {name} bears a final name and is broken: {error}")
         if name in clips and not verify_file(files, path, clips[name].sha256, clips[name].size_bytes):

@@ -47,7 +47,7 @@ def synchronous(level: str) -> Callable[[], None]:
         place = database.WRITER_PRAGMAS.index(SYNCHRONOUS)
         pragmas = list(database.WRITER_PRAGMAS)
         pragmas[place] = f"PRAGMA synchronous = {level}"
-        database.WRITER_PRAGMAS = tuple(pragmas)
+        database.WRITER_PRAGMAS = tuple(pragmas)  # type: ignore[assignment]  # as many as before
 
     return weaken
 

@@ -88,11 +88,12 @@ class Witness:
     broken_billing_calls: int = 0
     cut_short: set[str] = field(default_factory=set)
     doubts_most_at_once: int = 0
+    epoch: int = 0
+    """Of the newest run."""
     _submits: int = 0
     _claims: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     _calls: defaultdict[tuple[Process | None, str], list[float]] = field(default_factory=lambda: defaultdict(list))
     _charges: int = 0
-    _epoch: int = 0
     _last_event: int = 0
     _names_changed: bool = False
     _whole: set[tuple[Path, int]] = field(default_factory=set)
@@ -214,7 +215,7 @@ class Witness:
         self._calls.clear()  # and so has the record of calls, where there is one
         self.auditor.let_go()
         self._last_event = min(self._last_event, *self._one("SELECT coalesce(max(seq), 0) FROM event"))
-        self._epoch = min(self._epoch, *self._one("SELECT coalesce(max(epoch), 0) FROM run"))
+        self.epoch = min(self.epoch, *self._one("SELECT coalesce(max(epoch), 0) FROM run"))
         self.look_at_names()
 
     def look_at_names(self) -> None:
@@ -254,8 +255,8 @@ class Witness:
             if len(mine) > CONCURRENT_BILLING:
                 self.blame("I14", f"{len(mine)} calls of {provider} that bill are open at once: {mine}")
         (epoch,) = self._one("SELECT coalesce(max(epoch), 0) FROM run")
-        if epoch != self._epoch:
-            self._epoch = epoch
+        if epoch != self.epoch:
+            self.epoch = epoch
             self.cut_short |= {item_id for _, item_id in intents}
             self.doubts_most_at_once = max(self.doubts_most_at_once, len(intents))
         fresh = self.auditor.rows("SELECT seq, epoch, kind FROM event WHERE seq > ? ORDER BY seq", self._last_event)

@@ -1,0 +1,96 @@
+"""Real time: the real command against the sandbox with its limits 20 times as fast, beside the usual script.
+
+usage: bench_realtime.py
+
+"bound" is what no client can beat: every submit as early as the limit (Venice) or 100 jobs at once (ModelMax) lets it
+leave, in the order in which the jobs were submitted, plus how long each of those very jobs took. The bill is the
+sandbox's own.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import tempfile
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks.processes import CLIPMILL, PLAIN, ask, run, sandbox, write_manifest
+from benchmarks.tables import machine, show
+
+MINUTE_S = 60.0
+POLL_S = 5.0
+IN_FLIGHT = 100
+
+
+def durations(bill: Any) -> list[float]:
+    """Return how long each job took, in the order in which they were submitted."""
+    moments = [[datetime.fromisoformat(job[name]) for name in ("accepted_at", "ends_at")] for job in bill["jobs"].values()]
+    return [(ends - accepted).total_seconds() for accepted, ends in sorted(moments)]
+
+
+def bound_s(lasted: list[float], submits_per_minute: float) -> float:
+    """Return the least time in which jobs of these durations can be done."""
+    if submits_per_minute:
+        return max(number // int(submits_per_minute) * MINUTE_S + s for number, s in enumerate(lasted))
+    free = [0.0] * IN_FLIGHT
+    for each in lasted:
+        heapq.heappush(free, heapq.heappop(free) + each)
+    return max(free)
+
+
+def clipmill(provider: str, clips: int, speed: int, folder: Path) -> tuple[float, Any, Any]:
+    """Run the real command with a sandbox of its own; return the seconds of its lanes, the bill and the counts."""
+    manifest = write_manifest(folder / "manifest.yaml", provider, clips)
+    batch = folder / "batch"
+    used = run([*CLIPMILL, "run", str(manifest), "--sandbox", "--speed", str(speed), "-o", str(batch)])
+    assert used.exit_code == 0, used
+    (state,) = batch.glob("*sandbox*.db*") if list(batch.glob("*sandbox*.db*")) else [batch / "sandbox.db"]
+    with sandbox("--speed", str(speed), "--state", str(state)) as origin:
+        return used.wall_s, ask(f"{origin}/sandbox/bill"), ask(f"{origin}/sandbox/requests")
+
+
+def plain(provider: str, clips: int, speed: int, folder: Path) -> tuple[float, Any, Any]:
+    """Run the usual script against a sandbox."""
+    with sandbox("--speed", str(speed)) as origin:
+        given = (origin, str(clips), str(IN_FLIGHT if provider == "modelmax" else clips), str(folder / "plain"))
+        used = run([*PLAIN, *given, str(POLL_S / speed), provider])
+        wall_s = json.loads(used.stdout)["wall_s"] if used.exit_code == 0 else float("nan")
+        return wall_s, ask(f"{origin}/sandbox/bill"), ask(f"{origin}/sandbox/requests")
+
+
+def compare(provider: str, clips: int, speed: int, submits_per_minute: float) -> None:
+    """Print one table."""
+    rows = []
+    for name, make in (("clipmill run --sandbox", clipmill), ("the usual script", plain)):
+        with tempfile.TemporaryDirectory() as folder:
+            wall_s, bill, requests = make(provider, clips, speed, Path(folder))
+        least_s = bound_s(durations(bill), submits_per_minute * speed)
+        looks = sum(requests["endpoints"].get(f"{provider}-{word}", {}).get("200", 0) for word in ("retrieve", "status"))
+        rows.append(
+            (
+                name,
+                f"{wall_s:.1f}",
+                f"{least_s:.1f}",
+                f"{wall_s / least_s:.3f}",
+                f"{looks / clips:.2f}",
+                requests["throttled"],
+                requests["blocked"],
+                sum(job["charges"] for job in bill["jobs"].values()),
+                clips,
+            )
+        )
+    columns = ("", "makespan s", "bound s", "x bound", "looks a clip", "refusals", "blocked", "charges", "clips")
+    show(f"{provider}, {clips} clips, {speed} times as fast as real", columns, rows)
+
+
+def main() -> None:
+    """Print both tables."""
+    print(machine())
+    compare("venice", 1000, 20, 40.0)
+    compare("modelmax", 400, 20, 0.0)
+
+
+if __name__ == "__main__":
+    main()
