@@ -8,10 +8,10 @@ DEMO := manifests/quickstart.yaml
 DEMO_FOLDER := output/quickstart-sandbox
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check judges bench docs clean
+.PHONY: help demo test check judges torture torture-long bench docs clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo ## Make eight clips on the sandbox: no key, no cost
 	@$(BIN)/clipmill run $(DEMO) --sandbox
@@ -30,6 +30,19 @@ judges: $(VENV)/.dev ## Run the tests that need other programs; what is missing 
 	  npm:"no stranger's client is tried" fusermount3:"no power is cut"; do \
 	  command -v "$${part%%:*}" >/dev/null || echo "missing: $${part%%:*} ($${part#*:})"; done
 	@$(BIN)/python -m pytest -q -m judge -rs || [ $$? -eq 5 ]
+
+torture: $(VENV)/.dev ## Kill it everywhere: simulated crash points, mutants, real SIGKILLs, power cuts (about 10 minutes)
+	@$(BIN)/python -m tests.torture.simulation --points 10000 --seed 1 --jobs 2
+	@$(BIN)/python -m tests.torture.mutants
+	@for provider in modelmax venice; do \
+	  $(BIN)/python -m tests.torture.sigkill --provider $$provider --kills 100 --seed 1 || exit 1; \
+	  $(BIN)/python -m tests.torture.powercut --provider $$provider --cuts 100 --seed 1 || exit 1; done
+
+SEEDS ?= 20
+torture-long: $(VENV)/.dev ## The same for SEEDS seeds; goes on where it stopped
+	@$(BIN)/python -m tests.torture.simulation --from-seed 1 --seeds $(SEEDS) --state torture.state --jobs 2
+	@for provider in modelmax venice; do \
+	  $(BIN)/python -m tests.torture.sigkill --provider $$provider --kills 500 --seed 2 || exit 1; done
 
 bench: $(VENV)/.dev ## Run the benchmarks
 	@set -e; for script in benchmarks/bench_*.py; do \

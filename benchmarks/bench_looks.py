@@ -2,9 +2,10 @@
 
 usage: bench_looks.py [--full]
 
-Every row of a table meets the same durations, limits and network. "x oracle" is the makespan over that of an oracle that
-submits by the same sliding log and looks once at each job, when it finishes. The limits are enforced in fixed and in
-sliding windows at once; a refusal counts as a failure towards the lock-out. `--full` adds the batches of 10,000 clips.
+Every row of a table meets the same durations, limits and network. "x oracle" is the makespan over that of an oracle
+that submits in the same order by the same sliding log and looks once at each job, when it finishes. The limits are
+enforced in fixed and in sliding windows at once; a refusal counts as a failure towards the lock-out. `--full` adds the
+batches of 10,000 clips.
 """
 
 from __future__ import annotations

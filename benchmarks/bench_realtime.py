@@ -18,6 +18,7 @@ from typing import Any
 
 from benchmarks.processes import CLIPMILL, PLAIN, ask, run, sandbox, write_manifest
 from benchmarks.tables import machine, show
+from pipeline.paths import BatchFolder
 
 MINUTE_S = 60.0
 POLL_S = 5.0
@@ -26,7 +27,8 @@ IN_FLIGHT = 100
 
 def durations(bill: Any) -> list[float]:
     """Return how long each job took, in the order in which they were submitted."""
-    moments = [[datetime.fromisoformat(job[name]) for name in ("accepted_at", "ends_at")] for job in bill["jobs"].values()]
+    names = ("accepted_at", "ends_at")
+    moments = [[datetime.fromisoformat(job[name]) for name in names] for job in bill["jobs"].values()]
     return [(ends - accepted).total_seconds() for accepted, ends in sorted(moments)]
 
 
@@ -46,8 +48,7 @@ def clipmill(provider: str, clips: int, speed: int, folder: Path) -> tuple[float
     batch = folder / "batch"
     used = run([*CLIPMILL, "run", str(manifest), "--sandbox", "--speed", str(speed), "-o", str(batch)])
     assert used.exit_code == 0, used
-    (state,) = batch.glob("*sandbox*.db*") if list(batch.glob("*sandbox*.db*")) else [batch / "sandbox.db"]
-    with sandbox("--speed", str(speed), "--state", str(state)) as origin:
+    with sandbox("--speed", str(speed), "--state", str(BatchFolder(batch).sandbox_state)) as origin:
         return used.wall_s, ask(f"{origin}/sandbox/bill"), ask(f"{origin}/sandbox/requests")
 
 
@@ -67,7 +68,8 @@ def compare(provider: str, clips: int, speed: int, submits_per_minute: float) ->
         with tempfile.TemporaryDirectory() as folder:
             wall_s, bill, requests = make(provider, clips, speed, Path(folder))
         least_s = bound_s(durations(bill), submits_per_minute * speed)
-        looks = sum(requests["endpoints"].get(f"{provider}-{word}", {}).get("200", 0) for word in ("retrieve", "status"))
+        endpoint = {"venice": "venice-retrieve", "modelmax": "modelmax-status"}[provider]
+        looks = requests["endpoints"][endpoint]["200"]
         rows.append(
             (
                 name,

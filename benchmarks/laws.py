@@ -45,15 +45,15 @@ class Law:
 def lognormal(sigma: float, p80_s: float = P80_S) -> Callable[[random.Random, int], float]:
     """Return a lognormal law with a given 80th percentile."""
     mu = math.log(p80_s) - Z80 * sigma
-    return lambda source, model: source.lognormvariate(mu, sigma)
+    return lambda source, _: source.lognormvariate(mu, sigma)
 
 
-def bimodal(source: random.Random, model: int) -> float:
+def bimodal(source: random.Random, _: int) -> float:
     """60 s or 170 s, each with a spread of a tenth."""
     return source.choice((60.0, 170.0)) * source.lognormvariate(0.0, 0.1)
 
 
-def shifted(source: random.Random, model: int) -> float:
+def shifted(source: random.Random, _: int) -> float:
     """40 s and an exponential of 65 s."""
     return 40.0 + source.expovariate(1 / 65.0)
 

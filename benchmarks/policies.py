@@ -123,9 +123,7 @@ def usual(law: Law, seed: int, clips: int, submits: float, looks: float) -> dict
     told_s = law.told_s[0] or P80_S
     return {
         "naive: a task a clip, 5 s": naive(*given),
-        "5 s timers, one bucket": timers(*given, 5.0, lambda k: 5.0),
+        "5 s timers, one bucket": timers(*given, 5.0, lambda _: 5.0),
         "exponential 5 * 1.5^k <= 60 s": timers(*given, 5.0, lambda k: min(60.0, 5.0 * 1.5**k)),
-        "first at P80, then 15 s": timers(*given, told_s, lambda k: 15.0),
+        "first at P80, then 15 s": timers(*given, told_s, lambda _: 15.0),
     }
-
-

@@ -101,7 +101,7 @@ def write_manifest(path: Path, provider: str, clips: int, limits: Mapping[str, i
     """Write a manifest of `clips` clips."""
     model, length = {"modelmax": ("veo-3", 8), "venice": ("wan-2-7-text-to-video", 5)}[provider]
     lines = ["version: 1", "name: bench", f"provider: {provider}", f"model: {model}"]
-    lines += ["parameters: {duration_seconds: %d, aspect_ratio: 16:9, resolution: 720p}" % length]
+    lines += [f"parameters: {{duration_seconds: {length}, aspect_ratio: 16:9, resolution: 720p}}"]
     if limits:
         lines += ["limits: {" + ", ".join(f"{name}: {value}" for name, value in limits.items()) + "}"]
     lines += ["clips:"] + [f"  - {{id: i{number}, prompt: Clip number {number}}}" for number in range(clips)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import sqlite3
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -55,8 +54,3 @@ def mean(values: Sequence[float]) -> float:
 def median(values: Sequence[float]) -> float:
     """Return the middle value."""
     return percentile(values, 0.5)
-
-
-def size_bytes(folder: Path) -> int:
-    """Return how much lies in a folder."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

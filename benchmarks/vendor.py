@@ -1,4 +1,4 @@
-"""A vendor in a few lines, for long batches in virtual time: both wire formats, exact limits, durations by law and seed.
+"""A vendor in a few lines, for long batches in virtual time: both wire formats, exact limits, durations by law.
 
 It knows nothing of money, faults or pictures; the sandbox does. What it is for is to keep count: of looks, refusals,
 lock-outs, and of how long each finished job stayed unseen.
@@ -202,7 +202,8 @@ class LightVendor:
     async def _modelmax_result(self, request: web.Request) -> web.Response:
         number, model = request.match_info["id"], request.match_info["model"]
         data = [{"url": f"/v1/queue/{model}/requests/{number}/content/0"}]
-        return web.json_response({"request_id": number, "status": "COMPLETED", "model": model, "data": data, "usage": {}})
+        told = {"request_id": number, "status": "COMPLETED", "model": model, "data": data, "usage": {}}
+        return web.json_response(told)
 
-    async def _modelmax_content(self, request: web.Request) -> web.Response:
+    async def _modelmax_content(self, _: web.Request) -> web.Response:
         return web.Response(body=CLIP, content_type="video/mp4")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.console import duration
-from pipeline.jobs.state import IN_DOUBT, LIVE, State
+from pipeline.jobs.state import LIVE, State
 from pipeline.ledger.reader import reading
 from pipeline.paths import BatchFolder
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pipeline.effects import Effects
-    from pipeline.ledger.reader import Reader, Summary
+    from pipeline.ledger.reader import Summary
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,7 +53,7 @@ def standing_of(root: Path, effects: Effects) -> Standing:
     with reading(folder.ledger, effects) as reader:
         summary = reader.summary()
         running = is_running(summary.last_run, folder.lock)
-        next_command = shlex.join(_next(root, summary, running, reader))
+        next_command = shlex.join(_next(root, summary, running))
         figures = (reader.meta("progress") or {}) if running else {}
     return Standing(
         root=root,
@@ -166,7 +166,7 @@ def _told(last_run: Mapping[str, Any], running: bool | None) -> str:
     return str(last_run["outcome"] or "ended") if last_run["ended_at"] else "cut short"
 
 
-def _next(root: Path, summary: Summary, running: bool | None, reader: Reader) -> list[str]:
+def _next(root: Path, summary: Summary, running: bool | None) -> list[str]:
     """Return the one command that the batch waits for."""
     here = str(root)
     if running:
@@ -174,7 +174,5 @@ def _next(root: Path, summary: Summary, running: bool | None, reader: Reader) ->
     if summary.count(State.PLANNED, *LIVE):
         return ["clipmill", "resume", here]
     if summary.in_doubt:
-        held = next((item_id for item_id, state in reader.states().items() if state in IN_DOUBT), None)
-        if held is not None:
-            return ["clipmill", "show", here, held]
+        return ["clipmill", "resolve", here]
     return ["clipmill", "results", here]

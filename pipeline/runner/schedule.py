@@ -52,6 +52,8 @@ class Live:
     """When its age begins to count: when it began to run, as far as that is known."""
     laws: tuple[Law, Law] = field(default_factory=lambda: (Law(), Law()))
     """That of its class, and that of its model."""
+    followed_at: float = float("inf")
+    """When this run began to look at it."""
     looked_at: float = float("-inf")
     """When it was last seen unfinished."""
     due: float = 0.0
@@ -130,6 +132,7 @@ class Schedule:
         """Have a job looked at as soon as it is worth it, and not before `not_before`."""
         live.ticket = next(self._tickets)
         live.not_before = not_before
+        live.followed_at = min(live.followed_at, now)
         live.due = max(self._due(live, now), not_before)
         self._members[live.ticket] = live
         heapq.heappush(self._waiting, (live.due, live.ticket, live))
@@ -209,11 +212,15 @@ class Schedule:
             law.unfinished(live.last_age_s, now - live.since)
 
     def is_overdue(self, live: Live, now: float) -> bool:
-        """Tell whether a job has lasted so much longer than its class that this run waits for it no more."""
+        """Tell whether a job has lasted so much longer than its class that this run waits for it no more.
+
+        Only this run's own waiting counts: a run that is told to go on with such a job waits as long for it again.
+        """
         law = live.law
+        waited_s = now - max(live.since, live.followed_at)
         if law.completions < DEADLINE_KNOWN_AFTER:
-            return now - live.since > DEADLINE_UNKNOWN_S / self.speed
-        return now - live.since > max(DEADLINE_LEAST_S / self.speed, DEADLINE_FACTOR * law.quantile_s(0.95))
+            return waited_s > DEADLINE_UNKNOWN_S / self.speed
+        return waited_s > max(DEADLINE_LEAST_S / self.speed, DEADLINE_FACTOR * law.quantile_s(0.95))
 
     def _reconsider(self, law: Law, now: float) -> None:
         """Work out anew when the jobs of a law are due."""

@@ -149,7 +149,7 @@ def test_the_next_command_is_the_one_that_the_batch_waits_for(tmp_path: Path) ->
     live = make_batch(tmp_path / "a b", Item(id="x", events=AT_PROVIDER), Item(id="y", events=IN_DOUBT))
     assert standing(live).next_command == f"clipmill resume '{live}'"
     doubt = make_batch(tmp_path / "doubt", Item(id="x", events=DONE), Item(id="y", events=IN_DOUBT))
-    assert standing(doubt).next_command == f"clipmill show {doubt} y"
+    assert standing(doubt).next_command == f"clipmill resolve {doubt}"
     done = make_batch(tmp_path / "done", Item(id="x", events=DONE))
     assert standing(done).next_command == f"clipmill results {done}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,6 @@ import pytest
 
 from pipeline.jobs.state import IN_DOUBT, State
 from pipeline.manifest.model import Price
-from pipeline.providers.base import BilledAt
 from pipeline.sandbox.settings import Fault
 from tests.runner.staged import CAPABILITIES, open_intents_most
 from tests.support.batches import MODELS, Batch, a_vendor, items
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from tests.support.batches import Vendor
 
 ITEMS = 30
-SEEDS = range(5)
+SEEDS = range(int(os.environ.get("CLIPMILL_FAULT_SEEDS", "1")))
+"""How many batches each fault strikes; set the variable to 5 before a release."""
 PROBABILITY = 0.2
 LINKED = "grok-imagine-text-to-video-private"
 """A Venice model whose clips come by links."""
@@ -106,7 +107,7 @@ def test_everything_ends_as_it_must_and_the_ledger_says_what_the_bill_says(case:
             made = vendor.calls()
             batch.run()
             assert vendor.calls() == made
-    assert struck >= len(SEEDS)
+    assert struck >= len(SEEDS), "the fault never struck"
 
 
 def check_ends(batch: Batch, case: Case) -> None:
@@ -137,7 +138,4 @@ def check_limits(batch: Batch, vendor: Vendor) -> None:
     requests = vendor.requests()
     assert requests["blocked"] == 0
     assert requests["leaks"] == 0
-    for name, capabilities in CAPABILITIES.items():
-        mine = [event for event in batch.events() if batch.items[0].provider == name]
-        assert open_intents_most(mine, capabilities.billed_at) <= 2
-        assert capabilities.billed_at in BilledAt
+    assert open_intents_most(batch.events(), CAPABILITIES[batch.items[0].provider].billed_at) <= 2

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 FUSE_DEVICE = Path("/dev/fuse")
 START_TIMEOUT_S = 15.0
+FAILING = {"failing": True}
+"""What the server says unasked, once the chosen change has come."""
 
 
 class NotMounted(Exception):
@@ -50,35 +52,35 @@ class Mount:
 
     def fail_at(self, kind: Change, number: int) -> None:
         """Have the n-th change of a kind from now on, and all calls after it, wait for the power to go off."""
-        self._tell(f"fail_at {kind} {number}")
+        self._order(f"fail_at {kind} {number}")
 
     def fail_never(self) -> None:
         """Take that back."""
-        self._tell("fail_never")
+        self._order("fail_never")
 
     def failing(self, timeout_s: float) -> bool:
         """Tell whether that change has come, waiting for it a while."""
         assert self._server.stdout is not None
         if not select.select([self._server.stdout], [], [], timeout_s)[0]:
             return False
-        assert self._hear() == {"failing": True}
+        assert self._hear() == FAILING
         return True
 
     def power_off(self) -> None:
         """Let every call fail from now on, those that wait included."""
-        self._tell("power_off")
-        while self._hear() != {"power": "off"}:
-            pass  # it may have begun to fail a moment before
+        self._order("power_off")
 
     def power_on(self) -> Forgotten:
         """Forget what was not synced, and serve again."""
-        self._tell("power_on")
-        return Forgotten(**self._hear())
+        return Forgotten(**self._order("power_on"))
 
-    def _tell(self, line: str) -> None:
+    def _order(self, command: str) -> Any:
+        """Give a command and wait until it is done; return what is answered."""
         assert self._server.stdin is not None
-        self._server.stdin.write(line.encode() + b"\n")
-        self._server.stdin.flush()
+        self._server.stdin.write(command.encode() + b"\n")
+        while (answer := self._hear()) == FAILING:
+            pass  # it had begun to fail a moment before
+        return answer
 
     def _hear(self) -> Any:
         assert self._server.stdout is not None

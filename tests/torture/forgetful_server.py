@@ -2,8 +2,9 @@
 
     python -m tests.torture.forgetful_server FOLDER --seed 1
 
-Commands come as lines on standard input (`fail_at KIND N`, `fail_never`, `power_off`, `power_on`), what is to be told
-goes out as lines of JSON. When the input ends, the folder is unmounted. `forgetful_fs` is the other side of this.
+Commands come as lines on standard input (`fail_at KIND N`, `fail_never`, `power_off`, `power_on`), and each is answered
+with a line of JSON when it is done; `{"failing": true}` comes unasked. When the input ends, the folder is unmounted.
+`forgetful_fs` is the other side of this.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.torture.forgetful_disk import Change, File, Folder, ForgetfulDisk, Forgotten, Node, refusal
+from tests.torture.forgetful_disk import Change, File, Folder, ForgetfulDisk, Node, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +36,7 @@ class Calls:
     """The calls of FUSE, answered from a disk.
 
     The mutable state is the disk, the open handles, and the power. The loop of FUSE is one thread and the commands are
-    read by another: every call and every command holds `_turn`.
+    read by another: every call and every command holds `turn`.
     """
 
     use_ns = True
@@ -46,44 +47,45 @@ class Calls:
         self._rng = rng
         self._handles: dict[int, Node] = {}
         self._next_handle = count(1)
-        self._turn = threading.Condition()
+        self.turn = threading.Condition()
         self._powered = True
         self._failing = False
         self._fails_in: dict[Change | None, int] = {}
 
-    # Commands.
-
-    def fail_at(self, kind: Change, number: int) -> None:
-        with self._turn:
-            self._fails_in = {kind: number}
-
-    def fail_never(self) -> None:
-        with self._turn:
-            self._fails_in = {}
+    def obey(self, command: list[str]) -> dict[str, int]:
+        """Carry out a command; return what is answered."""
+        with self.turn:
+            match command:
+                case ["fail_at", kind, number]:
+                    self._fails_in = {Change(kind): int(number)}
+                case ["fail_never"]:
+                    self._fails_in = {}
+                case ["power_off"]:
+                    self.power_off()
+                case ["power_on"]:
+                    self._handles.clear()
+                    self._powered = True
+                    return asdict(self._disk.forget(self._rng))
+        return {}
 
     def power_off(self) -> None:
-        with self._turn:
+        """Let every call fail, those that wait included."""
+        with self.turn:
             self._powered = False
             self._failing = False
             self._fails_in = {}
-            self._turn.notify_all()
-
-    def power_on(self) -> Forgotten:
-        with self._turn:
-            self._handles.clear()
-            self._powered = True
-            return self._disk.forget(self._rng)
+            self.turn.notify_all()
 
     @contextmanager
     def _call(self, change: Change | None = None) -> Iterator[None]:
         """Hold the turn for one call, while there is power."""
-        with self._turn:
+        with self.turn:
             if change in self._fails_in:
                 self._fails_in[change] -= 1
                 if not self._fails_in[change]:
                     self._failing = True
                     say({"failing": True})
-            self._turn.wait_for(lambda: not self._failing)
+            self.turn.wait_for(lambda: not self._failing)
             if not self._powered:
                 raise refusal(errno.EIO, "")
             yield
@@ -241,16 +243,8 @@ def serve(folder: Path, seed: int) -> None:
 
     def obey() -> None:
         for line in sys.stdin:
-            match line.split():
-                case ["fail_at", kind, number]:
-                    calls.fail_at(Change(kind), int(number))
-                case ["fail_never"]:
-                    calls.fail_never()
-                case ["power_off"]:
-                    calls.power_off()
-                    say({"power": "off"})
-                case ["power_on"]:
-                    say(asdict(calls.power_on()))
+            with calls.turn:  # what is answered comes before anything that follows from it
+                say(calls.obey(line.split()))
         calls.power_off()  # whoever waits is let go
         signal.pthread_kill(main_thread, signal.SIGTERM)  # libfuse's own handler unmounts
 

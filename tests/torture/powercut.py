@@ -142,7 +142,7 @@ class Batch:
             if code not in {Exit.DONE, Exit.SOME_IN_DOUBT}:
                 self._note(f"{self.root}: the run ended with exit code {code}; its log ends: {_last_line(log_file)}")
             before = requests_made(self.torture.urls)
-            code = self.torture.start(self.root, log).wait(HANGS_S)
+            code = self._await(self.torture.start(self.root, log))
             after = requests_made(self.torture.urls)
         if code not in {Exit.DONE, Exit.SOME_IN_DOUBT} or after != before:
             self._note(f"{self.root}: run with nothing to do, exit code {code}, it made {after - before} requests")
@@ -157,15 +157,18 @@ class Batch:
                 self.tally.crashes += 1
                 self._judge_after_cut()
                 continue
-            try:
-                code = child.wait(HANGS_S)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                self._note(f"{self.root}: the run was still not at its end after {HANGS_S:.0f} s")
-                return child.wait()
+            code = self._await(child)
             pauses += 1
             if code != Exit.PAUSED or pauses > PAUSES_MOST:
                 return code
+
+    def _await(self, child: subprocess.Popen[bytes]) -> int:
+        try:
+            return child.wait(HANGS_S)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            self._note(f"{self.root}: the run was still not at its end after {HANGS_S:.0f} s")
+            return child.wait()
 
     def _judge_after_cut(self) -> None:
         """Hold what survived a cut against the bill and the folder."""
