@@ -25,7 +25,8 @@ WAYS = {
     ),
     "yaml.CSafeLoader": "import yaml; yaml.load(open(path), yaml.CSafeLoader)",
     "clipmill: load + validate": (
-        "from pathlib import Path; from pipeline.manifest.validate import read_manifest; assert read_manifest(Path(path))[0]"
+        "from pathlib import Path; from pipeline.manifest.validate import read_manifest; "
+        "assert read_manifest(Path(path))[0]"
     ),
     "clipmill: plan": (
         "from pathlib import Path; from pipeline.effects import system; "

@@ -109,21 +109,32 @@ class Law:
         return delay_s
 
     def _spread_event(self, last_s: float, age_s: float, events: list[float], exposures_s: list[float]) -> float:
+        """Add one event between two ages, and the exposure that goes with it; return its expected delay, seconds."""
         survival_end = self.survival(age_s)
-        chance = self.survival(last_s) - survival_end
-        flat = chance <= 1e-12
+        survival_begin, area_begin_s = self.survival(last_s), self.area_s(last_s)
+        chance = survival_begin - survival_end
+        if chance <= 1e-12:
+            return self._spread_evenly(last_s, age_s, events, exposures_s)
         lasted_s = 0.0
         for k, begin, end in _pieces(last_s, age_s):
-            if flat:
-                share = (end - begin) / (age_s - last_s)
-                exposed_s = (end - begin) * (1 - (end + begin - 2 * last_s) / (2 * (age_s - last_s)))
+            if end == age_s:
+                survival, area_s = survival_end, self.area_s(age_s)
             else:
-                share = (self.survival(begin) - self.survival(end)) / chance
-                exposed_s = (self.area_s(end) - self.area_s(begin) - survival_end * (end - begin)) / chance
-            events[k] += share
-            exposures_s[k] += max(exposed_s, 0.0)
-            lasted_s += max(exposed_s, 0.0)
+                survival, area_s = self._survival[k + 1], self._area_s[k + 1]
+            exposed_s = max((area_s - area_begin_s - survival_end * (end - begin)) / chance, 0.0)
+            events[k] += (survival_begin - survival) / chance
+            exposures_s[k] += exposed_s
+            lasted_s += exposed_s
+            survival_begin, area_begin_s = survival, area_s
         return max(age_s - last_s - lasted_s, 0.0)
+
+    @staticmethod
+    def _spread_evenly(last_s: float, age_s: float, events: list[float], exposures_s: list[float]) -> float:
+        """The same where the law thinks that nothing can happen there."""
+        for k, begin, end in _pieces(last_s, age_s):
+            events[k] += (end - begin) / (age_s - last_s)
+            exposures_s[k] += (end - begin) * (1 - (end + begin - 2 * last_s) / (2 * (age_s - last_s)))
+        return (age_s - last_s) / 2
 
     def _counts(self) -> tuple[list[float], list[float]]:
         """Return events and exposure, the early jobs spread as the present law expects."""
