@@ -26,8 +26,8 @@ MEMORY = 400.0
 """Completions after which a count has faded to a third."""
 MEAN_UNTIL = 0.99
 """The mean is taken of the law cut here: what lies beyond was made up by the hazard of 1/age, and has no end."""
-EARLY, EARLY_PASSES = 100, 3
-"""How many jobs of a class count as early, and how often their spreading and the law are made of one another."""
+EARLY = 100
+"""How many jobs of a class count as early."""
 PRIOR_JOBS = 8.0
 PRIOR_SIGMA = 0.6
 Z80 = 0.8416
@@ -145,11 +145,7 @@ class Law:
 
     def refresh(self) -> None:
         """Make the hazard, the survival function and its integral anew from the counts."""
-        for _ in range(EARLY_PASSES if self.early else 1):
-            self._make_curves(*self._counts())
-        self.unread = 0
-
-    def _make_curves(self, events: list[float], exposure_s: list[float]) -> None:
+        events, exposure_s = self._counts()
         prior_events, prior_exposure_s = _prior(self.usual_s)
         events = _smooth([a + b for a, b in zip(events, prior_events, strict=True)])
         exposure_s = _smooth([a + b for a, b in zip(exposure_s, prior_exposure_s, strict=True)])
@@ -162,6 +158,7 @@ class Law:
             self._survival.append(alive * decay)
             self._area_s.append(self._area_s[k] + alive * (1 - decay) / hazard)
         self._mean_s = self.area_s(self.quantile_s(MEAN_UNTIL))
+        self.unread = 0
 
     def survival(self, age_s: float) -> float:
         """Return the chance that a job lasts longer than `age_s`."""

@@ -226,12 +226,15 @@ def test_a_result_with_fewer_clips_than_asked_for_is_done_with_those_it_has() ->
 
 
 def test_nothing_is_claimed_that_there_is_no_room_for() -> None:
-    with staged("modelmax", 2) as (script, batch):
-        batch.world.files.capacity_bytes = 65 << 20  # enough to begin, not for a clip
+    bad_key = Refused(scope=Scope.ACCOUNT, kind="unauthorized", message="The key is not valid.")
+    with staged("modelmax", 1, looks={"i0": [bad_key]}) as (script, batch):
+        assert batch.run().paused_because
+        assert batch.job("i0").state == "submitted"
+        batch.world.files.capacity_bytes = 65 << 20  # not enough for a clip
         (reason,) = batch.run().paused_because
         assert "Free space" in reason
+        assert batch.job("i0").state == "submitted"
         assert script.count("claim") == 0
         batch.world.files.capacity_bytes = None
         assert not batch.run().paused_because
-        assert script.count("claim") == 2
-        assert script.count("submit") == 2
+        assert script.count("claim") == 1

@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.jobs.job import CostIs
 from pipeline.providers.answers import (
+    Accepted,
     Billing,
     Failed,
     Gone,
@@ -24,7 +25,7 @@ from pipeline.providers.answers import (
 )
 from pipeline.runner.looks import BROKEN_OVER_S, BROKEN_TIMES, GONE_OVER_S, UNREACHED_MOST, YOUNG_S
 from tests.runner.staged import CAPABILITIES, PROVIDERS, most_within, staged
-from tests.support.scripted_provider import CLIP, After
+from tests.support.scripted_provider import CLIP, After, receipt_of
 
 RUNNING = Running(stage=Stage.RUNNING, word="PROCESSING")
 QUEUED = Running(stage=Stage.QUEUED, word="IN_QUEUE")
@@ -197,10 +198,10 @@ def test_other_errors_never_end_a_job() -> None:
 
 def test_a_job_that_says_now_and_then_that_it_runs_has_not_failed() -> None:
     now_and_then = [BROKEN, BROKEN, BROKEN, RUNNING]
-    with staged("venice", looks={"i0": [After(600.0, RUNNING), *now_and_then * 90]}) as (script, batch):
+    with staged("venice", looks={"i0": now_and_then * 160}) as (script, batch):
         assert not batch.run().paused_because
         assert batch.states() == {"i0": "done"}
-        assert script.times("look")[-1] - script.times("look")[0] > BROKEN_OVER_S
+        assert script.times("look")[-1] > 1.2 * BROKEN_OVER_S
 
 
 def test_looks_that_fail_come_less_and_less_often_up_to_a_minute() -> None:
@@ -227,11 +228,14 @@ def test_a_throttled_look_stops_every_look_at_that_vendor(wait_s: float) -> None
 
 
 def test_a_lock_out_told_to_a_look_stops_the_submits_too() -> None:
-    locked = Throttled(wait_s=30.0, locked_out=True)
-    with staged("venice", 60, looks={"i0": [RUNNING, locked]}, limits={"in_flight": 2}) as (script, batch):
+    slow = {f"i{number}": [After(2.0, Accepted(receipt=receipt_of(f"i{number}")))] for number in range(30)}
+    looks = {"i0": [RUNNING, RUNNING, Throttled(wait_s=30.0, locked_out=True)]}
+    with staged("venice", 30, submits=slow, looks=looks, limits={"concurrent_billing": 1}) as (script, batch):
         assert not batch.run().paused_because
-        stopped = script.times("look", "i0")[1]
-        assert not [at for at in script.times("submit") if stopped < at < stopped + 30.0]
+        stopped = script.times("look", "i0")[2]
+        sent = script.times("submit")
+        assert sent[0] < stopped < sent[-1] - 30.0
+        assert not [at for at in sent if stopped < at < stopped + 30.0]
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)

@@ -168,6 +168,19 @@ def test_a_look_that_brought_no_answer_is_not_repeated_before_its_time() -> None
     assert schedule.choose(now + 33.0)[0] is live
 
 
+def test_what_is_learned_meanwhile_does_not_bring_such_a_look_forward() -> None:
+    schedule = Schedule(SPACING_S)
+    lives = begin(schedule, 0.0, SCOUTS)
+    for _ in lives:
+        schedule.choose(0.0)
+    held, *others = lives
+    schedule.add(held, 1.0, 500.0)
+    for live in others:
+        schedule.finished(live, 1.0)
+    assert schedule.choose(499.0) == (None, pytest.approx(1.0))
+    assert schedule.choose(500.0)[0] is held
+
+
 def test_a_job_is_in_the_schedule_once_and_not_while_it_is_looked_at() -> None:
     schedule = Schedule(SPACING_S)
     (live,) = begin(schedule, 0.0)

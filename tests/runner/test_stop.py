@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pipeline.jobs.state import IN_DOUBT, State
+from pipeline.jobs.state import IN_DOUBT, EventKind, State
 from pipeline.providers.answers import Accepted, Ambiguous, Claimed, Output, Running, Stage
 from pipeline.runner.batch import GRACE_S
 from pipeline.runner.stop import Stop
@@ -65,6 +65,13 @@ def whole_run_s(provider: str) -> float:
     with at_the_sandbox(provider, 0) as (_, batch):
         stopped(batch)
         return batch.world.loop.time()
+
+
+@cache
+def first_submit_s(provider: str) -> float:
+    with staged(provider, 4) as (script, batch):
+        stopped(batch)
+        return script.times("submit")[0]
 
 
 def moment_s(provider: str, seed: int) -> float:
@@ -229,11 +236,11 @@ def test_a_run_that_is_told_to_terminate_waits_only_so_long_for_answers(provider
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 @pytest.mark.parametrize("asked", [1, 2])
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("step", range(12))
 def test_a_call_that_had_not_left_when_the_stop_came_never_leaves_and_makes_no_doubt(
-    provider: str, asked: int, seed: int
+    provider: str, asked: int, step: int
 ) -> None:
-    at_s = 0.005 + seed * COMMIT_S  # around the first intents, whose commits take their time
+    at_s = first_submit_s(provider) - 0.05 + step * 0.017  # around the first intents, whose commits take their time
     with staged(provider, 4) as (script, batch):
         stopped(batch, *[at_s] * asked)
         late = [call for call in script.calls if call.kind in {"submit", "claim"} and call.at > at_s]
@@ -244,6 +251,17 @@ def test_a_call_that_had_not_left_when_the_stop_came_never_leaves_and_makes_no_d
         assert states(batch) == {State.DONE: 4}
         assert script.count("submit") == 4
         assert script.count("claim") == (4 if provider == "modelmax" else 0)
+
+
+def test_among_those_moments_are_some_at_which_an_intent_is_taken_back() -> None:
+    taken_back = 0
+    for provider in PROVIDERS:
+        for step in range(12):
+            with staged(provider, 4) as (_, batch):
+                stopped(batch, first_submit_s(provider) - 0.05 + step * 0.017)
+                kinds = [event.kind for event in batch.events()]
+                taken_back += kinds.count(EventKind.SUBMIT_DEFERRED) + kinds.count(EventKind.CLAIM_DEFERRED)
+    assert taken_back > 0
 
 
 def test_a_stop_that_came_before_the_run_began_buys_nothing() -> None:

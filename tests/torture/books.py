@@ -41,6 +41,8 @@ class Books:
     max_cost_usd: float | None = None
     saved_ids: frozenset[str] = frozenset()
     """The vendor's ids in the journal of last resort."""
+    saved: frozenset[tuple[str, str]] = frozenset()
+    """Item and kind of the events in that journal."""
     operators: frozenset[int] = frozenset()
     """The epochs in which an operator answered, and no run worked."""
 
@@ -127,13 +129,15 @@ class Auditor:
             return Books()
         jobs = list(rows.read_jobs(database, "ORDER BY position, revision"))
         events = self.rows("SELECT epoch, kind, item_id, revision, at, data FROM event ORDER BY seq")
+        told = rows.read_events(event for _, *event in events)
         cap = self.rows("SELECT value FROM meta WHERE key = 'max_cost_usd'")
         return Books(
             jobs={job.item_id: job for job in jobs},
-            events=[(epoch, event) for (epoch, *_), event in zip(events, rows.read_events(e[1:] for e in events))],
+            events=[(epoch, event) for (epoch, *_), event in zip(events, told, strict=True)],
             committed_micro_usd=self.rows("SELECT committed_micro_usd FROM money")[0][0],
             by_item_micro_usd=dict(self.rows("SELECT id, committed_micro_usd FROM item")),
             max_cost_usd=json.loads(cap[0][0]) if cap else None,
             saved_ids=self.saved_ids(),
+            saved=frozenset((event.item_id, event.kind.value) for event in self.saved()),
             operators=frozenset(self.operators),
         )

@@ -44,7 +44,7 @@ SENTENCES = {
     "I4": "No final name ever shows partial or foreign bytes, at any instant.",
     "I5": "Nothing is deleted at the vendor but what is durably done.",
     "I6": "Doubt comes only of a crash or an ambiguous answer in an item's own billing window, and is bounded.",
-    "I7": "Once faults stop, everything ends or is held, within bounded time, without a deadlock, a busy loop or a leak.",
+    "I7": "Once faults stop, everything ends or is held, in bounded time, without a deadlock, a busy loop or a leak.",
     "I8": "Recovering twice equals recovering once, and a run with nothing to do asks nothing.",
     "I9": "What the ledger counts covers the vendor's bill at every moment, adds up, and never passes the cap.",
     "I10": "An id that was acted on is on disk before, and is never forgotten.",
@@ -89,6 +89,8 @@ class Tally:
     """Items with an open intent when a new run began."""
     ids_seen: frozenset[str] = frozenset()
     """The vendor's ids that were acted on."""
+    saved: frozenset[tuple[str, str]] = frozenset()
+    """Item and kind of the events that were ever seen in the journal of last resort."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -285,6 +287,9 @@ def money_is_covered(seen: Evidence) -> Iterator[str]:
 def ids_are_not_forgotten(seen: Evidence) -> Iterator[str]:
     for job_id in sorted(seen.tally.ids_seen - seen.books.accepted_ids - seen.books.saved_ids):
         yield f"{job_id} was acted on, and no event tells of it any more"
+    for item_id, kind in sorted(seen.tally.saved - seen.books.saved):
+        if not seen.books.count(item_id, kind):
+            yield f"{kind} of {item_id} was in the journal, and was never taken into the ledger"
     for item_id, job in seen.books.jobs.items():
         accepted = [
             event.data["receipt"]["job_id"]

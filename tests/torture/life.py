@@ -1,8 +1,8 @@
 """One life of a batch: begun, struck, left alone for a while, recovered (and struck again), and brought to its end.
 
     first run -> struck at the point -> the vendor goes on alone -> recovery, in 30 % of lives struck again, some twice
-    -> the operator settles the doubts, in some lives -> faults stop -> runs until nothing is left -> the power fails
-    -> a run with nothing to do
+    -> the operator settles the doubts, in some lives -> faults stop -> runs until nothing is left
+    -> in half of the lives, the power fails once more, and a run finds nothing to do
 
 Whatever is drawn is drawn from the scenario, the seed and the point. Out comes what was blamed, and by whose invariant.
 """
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 CRASH_AGAIN = 0.3
 AGAIN_WITHIN_STEPS = 70
 OPERATOR = 0.25
-TWICE = 0.3
+RECOVER_ONLY = 0.15
+NOTHING_TO_DO, TWICE = 0.5, 0.5
 PAUSES_S = (0.0, 0.05, 0.5, 3.0, 3.0, 40.0)
 EXPIRY_PAUSE_S = 100_000.0
 RUNS_TO_REST = 10
@@ -139,10 +140,24 @@ class Life:
                 return
             self._second_crashes += 1
         self._leave_alone()
+        if not self._is_over and self._random.random() < RECOVER_ONLY:
+            self._recover_twice()
+
+    def _recover_twice(self) -> None:
+        """Run twice with the order to stop given before the start: all that is done is to recover."""
+        witness = self._stage.witness
+        self._stage.run(stopped=True)
+        once = witness.auditor.content()
+        self._stage.run(stopped=True)
+        twice = witness.auditor.content()
+        self._runs += 2
+        changed = [name for name, was in once.items() if was != twice[name]]
+        if changed:
+            witness.blame("I8", f"recovering twice changed {', '.join(changed)}")
 
     def _leave_alone(self) -> None:
         if self._random.random() < 0.5:
-            self._stage.end_outage()
+            self._stage.trouble.end_outage()
         pauses = (*PAUSES_S, EXPIRY_PAUSE_S) if self._scenario.expires else PAUSES_S
         self._world.pass_time(self._random.choice(pauses))
 
@@ -150,7 +165,7 @@ class Life:
         """Answer the doubts as an operator would."""
         process = self._world.process("operator")
         auditor = self._stage.witness.auditor
-        self._stage.end_outage()
+        self._stage.trouble.end_outage()
 
         async def answer() -> None:
             effects = self._world.effects(process)
@@ -185,7 +200,7 @@ class Life:
     def _come_to_rest(self) -> None:
         """Run without faults until nothing is left, cut the power, and run once more with nothing to do."""
         stage, witness = self._stage, self._stage.witness
-        stage.calm_down()
+        stage.trouble.calm_down()
         idle = 0
         for _ in range(RUNS_TO_REST):
             if self._is_over:
@@ -199,8 +214,12 @@ class Life:
             if ending is Ending.FINISHED or idle == 2:
                 break
         witness.judge(at_rest=True)
-        if self._is_over:
-            return
+        if not self._is_over and (self._point is None or self._random.random() < NOTHING_TO_DO):
+            self._cut_power_and_do_nothing()
+
+    def _cut_power_and_do_nothing(self) -> None:
+        """Let the machine fail once more, and run with nothing left to do."""
+        stage, witness = self._stage, self._stage.witness
         stage.cut_power()
         before = {"calls": self._asked(), **witness.auditor.content()}
         self._run_with_nothing_to_do()

@@ -16,18 +16,23 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tests.torture import bugs_of_calls, bugs_of_clips, bugs_of_runs
 from tests.torture.invariants import SENTENCES
 from tests.torture.life import points_of
-from tests.torture.protocol_bugs import MUTANTS
+from tests.torture.mutant import MUTANTS
 from tests.torture.simulation import how_to_repeat, live_safely
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tests.torture.protocol_bugs import Mutant
+    from tests.torture.mutant import Mutant
     from tests.torture.stage import Point
 
+ROOMS = (bugs_of_calls, bugs_of_clips, bugs_of_runs)
+"""Importing them enters their bugs."""
 LIVES_MOST = 300
+POINTS_OF_A_SEED = 12
+"""Then the next scenario, and the next seed: other faults matter as much as other moments."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +71,7 @@ def drawn_points(bug: Mutant, scenario: str, seed: int) -> list[Point | None]:
         told = live_safely(scenario, seed, None)
     points = [point for point in points_of(scenario, told) if point.flavour in bug.flavours]
     random.Random(f"{bug.name}/{scenario}/{seed}").shuffle(points)
-    return [None, *points[: LIVES_MOST // 4]]
+    return [None, *points[:POINTS_OF_A_SEED]]
 
 
 def strike(bug: Mutant, scenario: str, seed: int, point: Point | None) -> tuple[tuple[str, ...], str] | None:

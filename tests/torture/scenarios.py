@@ -6,14 +6,16 @@ at which a process can die, and not how many items it has.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.manifest.model import Price
 from pipeline.sandbox.settings import Fault
 from tests.support.batches import MODELS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 VENICE_LINKED = "grok-imagine-text-to-video-private"
 """A Venice model whose clip comes by a link that is given at acceptance alone."""
@@ -157,9 +159,7 @@ SCENARIOS = {
         Scenario(name="venice-wire", items=venice(3), wire_faults=0.08, late=(0.004, 80.0)),
         Scenario(name="venice-signals", items=venice(3), flavours=SIGNALS),
         Scenario(name="venice-twins", items=venice(3), twins=True),
-        Scenario(
-            name="venice-budget", items=venice(5), max_cost_usd=3 * 0.55, faults={Fault.DROP_AFTER_ACCEPT: 0.25}
-        ),
+        Scenario(name="venice-budget", items=venice(5), max_cost_usd=3 * 0.55, faults={Fault.DROP_AFTER_ACCEPT: 0.25}),
         Scenario(
             name="venice-limits",
             items=(*venice(3), *(Wanted(provider="venice", prompt=REFUSE) for _ in range(4))),

@@ -1,11 +1,11 @@
 """The deterministic crash simulation: the real runner, ledger, clips and provider code, the real sandbox, virtual time.
 
-    python -m tests.torture.simulation --points 10000 --seed 1 --jobs 2      a table; exit 1 on any violation
-    python -m tests.torture.simulation --scenario venice --seed 1 --step 57 --flavour power      one point, with its trace
-    python -m tests.torture.simulation --from-seed 1 --seeds 100 --state FILE      goes on where it stopped
+    python -m tests.torture.simulation --points 10000 --seed 1 --jobs 2        a table; exit 1 on any violation
+    python -m tests.torture.simulation --from-seed 1 --seeds 100 --state FILE  every point; goes on where it stopped
+    python -m tests.torture.simulation --scenario venice --seed 1 --step 57 --flavour power     one point, its trace
 
-Every scenario is first lived without a strike, twice, and the traces compared; that counts its moments. Then it is lived
-again for each of them: killed, or with the machine's power cut, or told to stop. A point is one such life, to its end.
+Every scenario is first lived without a strike, twice, and the traces compared; that counts its moments. Then it is
+lived again for each of them: killed, or with the machine's power cut, or told to stop. A point is one such life.
 """
 
 from __future__ import annotations
@@ -197,6 +197,8 @@ def simulate_long(names: Sequence[str], seeds: range, state: Path, jobs: int) ->
     """Live through every point of every scenario, seed by seed; what is in the state file is not lived again."""
     kept = read_state(state)
     with state.open("a", encoding="utf-8") as file:
+        if state.stat().st_size and not state.read_bytes().endswith(b"\n"):
+            file.write("\n")
         for seed in seeds:
             for name in names:
                 if (name, seed) in kept:
@@ -220,7 +222,8 @@ def read_state(path: Path) -> dict[tuple[str, int], Figures]:
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         with suppress(ValueError):
             record: dict[str, Any] = json.loads(line)
-            kept[record.pop("scenario"), record.pop("seed")] = Figures(**record)
+            key = (record.pop("scenario"), record.pop("seed"))
+            kept[key] = Figures(**record)
     return kept
 
 

@@ -8,39 +8,34 @@ that arrive, at either end, are among them).
 
 from __future__ import annotations
 
-import json
 import random
 import signal
-import sqlite3
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Any
-
-from aiohttp import web
 
 from pipeline.errors import ClipmillError, DiskRefused, Paused, StaleWrite
 from pipeline.providers.modelmax import ModelMax
 from pipeline.providers.venice import Venice
 from pipeline.runner.stop import Stop
 from pipeline.sandbox.settings import ClaimBills, Render, SandboxSettings
-from tests.support.batches import HOST, Batch, Vendor, an_item
+from tests.support.batches import Batch, Vendor, an_item
 from tests.support.memory_files import Crash
-from tests.support.simulation.memory_network import Action, Direction, Fault
 from tests.support.simulation.simulated_effects import InlineThreads
 from tests.support.simulation.virtual_loop import BusyLoop, Deadlock, TimeIsUp
 from tests.torture.books import FOLDER
 from tests.torture.invariants import KEY
+from tests.torture.machine import MemoryShelf, thread_s
 from tests.torture.scenarios import PRICES, Flavour, Scenario
-from tests.torture.witness import CLAIM, SUBMIT, Witness
+from tests.torture.trouble import Trouble
+from tests.torture.witness import Witness
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
-
-    from aiohttp.typedefs import Handler
 
     from pipeline.runner.batch import Outcome
-    from tests.support.simulation.memory_network import Exchange
+    from tests.support.simulation.memory_network import Exchange, Fault
     from tests.support.simulation.process import Process
     from tests.support.simulation.world import World
 
@@ -49,7 +44,6 @@ CALLBACKS_MOST = 150_000
 RUN_MOST_S = 6 * 3600.0
 WORLD_MOST_S = 20 * 86_400.0
 LATENCY_S = (0.002, 0.04)
-THREAD_S = (0.0, 0.004)
 OUTAGE_WITHIN_TURNS = 110
 SECOND_SIGNAL_WITHIN_TURNS = 12
 KILL_AFTER_SIGNAL_WITHIN_TURNS = 25
@@ -82,23 +76,6 @@ class Point:
         return f"{moment} --flavour {self.flavour}"
 
 
-@dataclass
-class MemoryShelf:
-    """The shelf of a simulated user: one for all processes. The mutable state is the records."""
-
-    records: dict[str, dict[str, Any]] = field(default_factory=dict)
-    process: Process | None = None
-
-    def of(self, process: Process) -> MemoryShelf:
-        """Return the same shelf as one process reaches it."""
-        return MemoryShelf(self.records, process)
-
-    def update(self, name: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-        assert self.process is not None
-        self.process.check("reach for the shelf")
-        self.records[name] = json.loads(json.dumps(change(dict(self.records.get(name, {})))))
-
-
 class Stage:
     """The mutable state is the world's, the vendor's faults, the counts, and what is still to happen at which turn."""
 
@@ -114,9 +91,7 @@ class Stage:
         self._lines = 0
         self._callbacks = 0
         self._runs = self._epoch_before = 0
-        self._faults = dict(scenario.faults)
         self._shelf = MemoryShelf() if self._random.random() < 0.5 else None
-        self._is_out = False
         wanted = {f"i{number}": each for number, each in enumerate(scenario.items)}
         items = [
             an_item(
@@ -135,6 +110,7 @@ class Stage:
             foreign={FOLDER.root / name: data for name, data in scenario.foreign.items()},
         )
         self.witness.shares_pace = self._shelf is not None
+        self.trouble = Trouble(world, scenario, self._random, self.witness)
         self.vendor = self._open_vendor(seed)
         self.batch = Batch(
             world,
@@ -158,27 +134,33 @@ class Stage:
             seed=seed,
             render=Render.TEMPLATE,
             claim_bills=ClaimBills.EVERY,
-            faults=self._faults,
+            faults=self.trouble.faults,
             durations_s={"modelmax": takes_s, "venice": takes_s},
             **self.scenario.settings,
         )
-        vendor = Vendor(self.world, settings, doorkeepers=[self._outage_at_the_door, self.witness.doorkeeper])
+        vendor = Vendor(self.world, settings, doorkeepers=[self.trouble.at_the_door, self.witness.doorkeeper])
         self.witness.vendor = vendor.state
         return vendor
 
     # Runs
 
-    def run(self, point: Point | None = None, *, crash_at: int = 0, power_cut: bool = False) -> Ending:
+    def run(
+        self, point: Point | None = None, *, crash_at: int = 0, power_cut: bool = False, stopped: bool = False
+    ) -> Ending:
         """Let one process work on the batch until it ends or is struck.
 
         Args:
             point: where it is struck, for the first run.
             crash_at: the step before which it is killed; 0 for never.
             power_cut: whether its machine dies with it.
+            stopped: whether it is told to stop before it begins.
         """
         process, stop = self._process(), Stop()
         process.crash_at = crash_at or None
         process.power_cut = power_cut
+        if stopped:
+            stop.ask(signal.SIGINT)
+            self.witness.is_told_to_stop(process)
         if point is not None:
             self._strike(point, process, stop)
         main = self.world.start(self._work(process, stop), process)
@@ -213,12 +195,12 @@ class Stage:
         self._epoch_before = self.witness.epoch
         self.turns = self._callbacks = 0
         if self._runs == 1 and self.scenario.outage:
-            self._at_turn[self._random.randint(1, OUTAGE_WITHIN_TURNS)] = self._begin_outage
+            self._at_turn[self._random.randint(1, OUTAGE_WITHIN_TURNS)] = self.trouble.begin_outage
         return self.world.process(f"run {self._runs}")
 
     async def _work(self, process: Process, stop: Stop, *, after_s: float = 0.0) -> Outcome:
-        draw = self.world.random(f"{process.name}'s threads").uniform
-        effects = self.world.effects(process, threads=InlineThreads(duration_s=lambda: draw(*THREAD_S)))
+        takes_s = partial(thread_s, self.world.random(f"{process.name}'s threads"))
+        effects = self.world.effects(process, threads=InlineThreads(duration_s=takes_s))
         effects = replace(effects, shelf=self._shelf and self._shelf.of(process))
         if after_s:
             await effects.clock.sleep(after_s)
@@ -265,7 +247,7 @@ class Stage:
                 return Ending.STALE
             case DiskRefused() if self.scenario.outage in {"disk", "ledger-reserve", "ledger-journal"}:
                 return Ending.PAUSED
-            case Paused() if self._faults:
+            case Paused() if self.trouble.faults:
                 return Ending.PAUSED
             case Deadlock() | BusyLoop() | TimeIsUp():
                 return Ending.STUCK
@@ -339,72 +321,15 @@ class Stage:
         if action is not None:
             action()
 
-    # Trouble
+    # What is seen
 
     def _fault_for(self, exchange: Exchange) -> Fault | None:
         self.witness.first_byte_leaves(exchange)
-        if not self.scenario.wire_faults or self._random.random() >= self.scenario.wire_faults or not self._is_rough:
-            return None
-        if SUBMIT.fullmatch(exchange.line) or CLAIM.fullmatch(exchange.line):
-            self.witness.broken_billing_calls += 1
-        return Fault(
-            action=self._random.choice(list(Action)),
-            direction=self._random.choice(list(Direction)),
-            after_bytes=self._random.choice((0, 1, 60, 200, 400, 5_000, 100_000)),
-        )
-
-    @property
-    def _is_rough(self) -> bool:
-        """Whether the network still breaks connections."""
-        return not self._calm
-
-    _calm = False
-
-    def _begin_outage(self) -> None:
-        self._is_out = True
-        match self.scenario.outage:
-            case "offline":
-                self.world.network.connect_faults[HOST] = ConnectionRefusedError(111, "Connection refused")
-                if self._random.random() < 0.5:
-                    self.world.network.cut()
-                    self.witness.broken_billing_calls += 4
-            case "disk":
-                used = sum(map(len, self.world.files.snapshot().values()))
-                self.world.files.capacity_bytes = used + self._random.randint(0, 400_000)
-            case "poor":
-                for key in self.vendor.state.spent_usd:
-                    self.vendor.state.spent_usd[key] = 1e9
-
-    def end_outage(self) -> None:
-        """Bring the network, the disk, the key's right and its funds back."""
-        self._is_out = False
-        self.world.network.connect_faults.clear()
-        self.world.files.capacity_bytes = None
-        if self.scenario.outage == "poor":
-            for key in self.vendor.state.spent_usd:
-                self.vendor.state.spent_usd[key] = 0.0
-
-    def calm_down(self) -> None:
-        """Let no fault strike from now on."""
-        self._faults.clear()
-        self._calm = True
-        self.world.network.fault_for = lambda exchange: self.witness.first_byte_leaves(exchange)
-        self.end_outage()
-
-    @web.middleware
-    async def _outage_at_the_door(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if self._is_out and self.scenario.outage == "revoked" and "Authorization" in request.headers:
-            body: dict[str, Any] = {"error": "Authentication failed"}
-            if not request.path.startswith("/api"):
-                body = {"error": {"message": "invalid or missing API key", "type": "unauthorized"}}
-            return web.json_response(body, status=401)
-        return await handler(request)
+        return self.trouble.fault_for(exchange)
 
     def _hear(self, line: str) -> None:
-        if self._is_out and line.endswith("database: commit"):
-            reserve = self.world.files.bytes_at(FOLDER.reserve) is not None
-            if self.scenario.outage == "ledger-journal" or (self.scenario.outage == "ledger-reserve" and reserve):
-                raise sqlite3.OperationalError("database or disk is full")
+        if line.endswith("database: commit"):
+            self.trouble.before_commit()
         self.witness.hear(line)
 
     def cut_power(self) -> None:

@@ -99,6 +99,7 @@ class Witness:
     _whole: set[tuple[Path, int]] = field(default_factory=set)
     _known_ids: set[str] = field(default_factory=set)
     _ids_seen: set[str] = field(default_factory=set)
+    _saved: set[tuple[str, str]] = field(default_factory=set)
     _told_to_stop: dict[Process | None, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -189,10 +190,18 @@ class Witness:
             return
         if self._is_known(job_id):
             self._ids_seen.add(job_id)
+            self._check_done(endpoint, job_id)
         else:
             self.blame("I10", f"{endpoint} asks about {job_id or 'a job that nobody knows'}, which is not on disk")
             if endpoint == "modelmax-result":
                 self.blame("I16", f"{job_id} is claimed, and its receipt was never written down")
+
+    def _check_done(self, endpoint: str, job_id: str) -> None:
+        """Nothing is asked about what is done; where requests are late or doubled, an old one may still arrive."""
+        if self.scenario.twins or self.scenario.wire_faults or self.scenario.late[0]:
+            return
+        if self.auditor.rows("SELECT 1 FROM item WHERE job_id = ? AND state = 'done'", job_id):
+            self.blame("I8", f"{endpoint} asks about {job_id}, which is done")
 
     def _is_known(self, job_id: str) -> bool:
         if job_id not in self._known_ids:
@@ -247,9 +256,7 @@ class Witness:
 
     def _look_at_commit(self) -> None:
         """Hold the open intents against the slots, and the newest events against the newest run."""
-        intents = self.auditor.rows(
-            "SELECT provider, id FROM item WHERE (provider = 'venice' AND state = 'submitting') OR state = 'claiming'"
-        )
+        intents = self.open_intents()
         for provider in {provider for provider, _ in intents}:
             mine = [item_id for name, item_id in intents if name == provider]
             if len(mine) > CONCURRENT_BILLING:
@@ -264,6 +271,12 @@ class Witness:
             self._last_event = seq
             if written_by != epoch:
                 self.blame("I12", f"run {written_by} wrote {kind} after run {epoch} had begun")
+
+    def open_intents(self) -> list[tuple[str, str]]:
+        """Return provider and item of every call that bills whose outcome is not on disk."""
+        return self.auditor.rows(
+            "SELECT provider, id FROM item WHERE (provider = 'venice' AND state = 'submitting') OR state = 'claiming'"
+        )
 
     def look_at_charges(self) -> None:
         """Hold new charges against the rows, as they are on disk at this moment."""
@@ -295,9 +308,11 @@ class Witness:
     def evidence(self) -> Evidence:
         """Return the world as it is now."""
         assert self.vendor is not None
+        books = self.auditor.books()
+        self._saved |= books.saved
         return Evidence(
             scenario=self.scenario,
-            books=self.auditor.books(),
+            books=books,
             vendor=self.vendor,
             now_s=VirtualClock(self.world.loop).now().timestamp(),
             prompts=self.prompts,
@@ -311,6 +326,7 @@ class Witness:
                 broken_billing_calls=self.broken_billing_calls,
                 cut_short=frozenset(self.cut_short),
                 ids_seen=frozenset(self._ids_seen),
+                saved=frozenset(self._saved),
             ),
         )
 

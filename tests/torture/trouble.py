@@ -1,0 +1,112 @@
+"""What goes wrong around a run: connections that break, outages of the network, the key, the funds and the disk.
+
+A scenario says what may go wrong; when and where is drawn. Trouble ends when it is told to calm down, and never before
+a run has ended by itself or been struck.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from tests.support.batches import HOST
+from tests.support.simulation.memory_network import Action, Direction, Fault
+from tests.torture.books import FOLDER
+from tests.torture.invariants import KEY
+from tests.torture.witness import CLAIM, SUBMIT
+
+if TYPE_CHECKING:
+    import random
+
+    from aiohttp.typedefs import Handler
+
+    from tests.support.simulation.memory_network import Exchange
+    from tests.support.simulation.world import World
+    from tests.torture.scenarios import Scenario
+    from tests.torture.witness import Witness
+
+CUT_AT = (0, 1, 60, 200, 400, 5_000, 100_000)
+"""After how many bytes a connection breaks: before, in and after heads, bodies and clips."""
+ALL_SPENT_USD = 1e9
+
+
+class Trouble:
+    """The mutable state is `faults`, which the vendor reads, and whether there is an outage, or peace for good."""
+
+    def __init__(self, world: World, scenario: Scenario, chance: random.Random, witness: Witness) -> None:
+        self.faults = dict(scenario.faults)
+        self.is_out = False
+        """Whether the scenario's outage has begun and not ended."""
+        self._is_calm = False
+        self._world = world
+        self._scenario = scenario
+        self._random = chance
+        self._witness = witness
+
+    def fault_for(self, exchange: Exchange) -> Fault | None:
+        """Draw whether an exchange's connection breaks, and where."""
+        scenario = self._scenario
+        if not scenario.wire_faults or self._is_calm or self._random.random() >= scenario.wire_faults:
+            return None
+        if SUBMIT.fullmatch(exchange.line) or CLAIM.fullmatch(exchange.line):
+            self._witness.broken_billing_calls += 1
+        return Fault(
+            action=self._random.choice(list(Action)),
+            direction=self._random.choice(list(Direction)),
+            after_bytes=self._random.choice(CUT_AT),
+        )
+
+    def begin_outage(self) -> None:
+        """Take away what the scenario says."""
+        self.is_out = True
+        match self._scenario.outage:
+            case "offline":
+                self._world.network.connect_faults[HOST] = ConnectionRefusedError(111, "Connection refused")
+                if self._random.random() < 0.5:
+                    self._witness.broken_billing_calls += len(self._witness.open_intents())
+                    self._world.network.cut()
+            case "disk":
+                used_bytes = sum(map(len, self._world.files.snapshot().values()))
+                self._world.files.capacity_bytes = used_bytes + self._random.randint(0, 400_000)
+            case "poor":
+                self._set_spent(ALL_SPENT_USD)
+
+    def end_outage(self) -> None:
+        """Bring the network, the disk, the key's right and its funds back."""
+        self.is_out = False
+        self._world.network.connect_faults.clear()
+        self._world.files.capacity_bytes = None
+        if self._scenario.outage == "poor":
+            self._set_spent(0.0)
+
+    def calm_down(self) -> None:
+        """Let nothing go wrong from now on."""
+        self.faults.clear()
+        self._is_calm = True
+        self.end_outage()
+
+    def _set_spent(self, spent_usd: float) -> None:
+        assert self._witness.vendor is not None
+        self._witness.vendor.spent_usd[hashlib.sha256(KEY.encode()).hexdigest()[:12]] = spent_usd
+
+    @web.middleware
+    async def at_the_door(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Refuse the key while it is revoked."""
+        if not (self.is_out and self._scenario.outage == "revoked" and "Authorization" in request.headers):
+            return await handler(request)
+        body: dict[str, Any] = {"error": "Authentication failed"}
+        if not request.path.startswith("/api"):
+            body = {"error": {"message": "invalid or missing API key", "type": "unauthorized"}}
+        return web.json_response(body, status=401)
+
+    def before_commit(self) -> None:
+        """Refuse a commit while the ledger's disk is full; letting go of the reserve helps in one of two scenarios."""
+        if not self.is_out:
+            return
+        has_reserve = self._world.files.bytes_at(FOLDER.reserve) is not None
+        outage = self._scenario.outage
+        if outage == "ledger-journal" or (outage == "ledger-reserve" and has_reserve):
+            raise sqlite3.OperationalError("database or disk is full")
