@@ -226,7 +226,7 @@ class Endpoint:
 
     def _take_up(self, record: Mapping[str, Any], now: float) -> None:
         # Times ahead of what any limit can mean are from before the machine was last started.
-        ahead_s = now + WINDOW_S
+        ahead_s = now + LONGEST_PAUSE_S
         sent = [at for at in record.get("sent", []) if isinstance(at, (int, float)) and at <= ahead_s]
         if sent or not record:
             self.pace.take_up(sent or self.pace.state())
@@ -236,3 +236,4 @@ class Endpoint:
         factor = record.get("factor", 1.0)
         if isinstance(factor, (int, float)) and paused > now:
             self.factor = min(self.factor, factor)
+            self.pace.scale(self.factor)

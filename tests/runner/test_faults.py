@@ -19,7 +19,6 @@ from tests.support.simulation.world import World
 if TYPE_CHECKING:
     from tests.support.batches import Vendor
 
-ITEMS = 30
 SEEDS = range(int(os.environ.get("CLIPMILL_FAULT_SEEDS", "1")))
 """How many batches each fault strikes; set the variable to 5 before a release."""
 PROBABILITY = 0.2
@@ -42,6 +41,7 @@ class Case:
     model: str = ""
     ends: dict[str, str] = field(default_factory=dict)
     """State and the failure's kind, of all that is not done."""
+    items: int = 30
 
     def __str__(self) -> str:
         return f"{self.provider}-{self.fault}"
@@ -63,7 +63,7 @@ PASSING = (
 CASES = (
     *(Case(provider="modelmax", fault=fault, ends=ORPHANED) for fault in SUBMIT_FAULTS),
     *(Case(provider="venice", fault=fault, ends=DOUBTED) for fault in SUBMIT_FAULTS),
-    *(Case(provider=provider, fault=fault) for provider in MODELS for fault in PASSING),
+    *(Case(provider=provider, fault=fault, items=15) for provider in MODELS for fault in PASSING),
     Case(provider="modelmax", fault=Fault.CLAIM_DROP, ends=UNCLAIMED),
     Case(provider="modelmax", fault=Fault.CLAIM_502, ends=UNCLAIMED),
     Case(provider="modelmax", fault=Fault.CLAIM_EMPTY, ends={"lost": "billed_without_clip"}),
@@ -97,7 +97,7 @@ def test_everything_ends_as_it_must_and_the_ledger_says_what_the_bill_says(case:
             vendor = a_vendor(
                 world, seed=seed, faults={case.fault: PROBABILITY}, durations_s={case.provider: 20.0}, slow_s=10.0
             )
-            batch = Batch(world, items(ITEMS, case.provider, **changes), prices=PRICES)
+            batch = Batch(world, items(case.items, case.provider, **changes), prices=PRICES)
             outcome = batch.run()
             assert not outcome.paused_because
             struck += vendor.requests()["faults"].get(case.fault, 0)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import example, given, settings
@@ -26,7 +27,7 @@ from pipeline.runner.limits import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from pipeline.runner.limits import Pace
 
@@ -259,3 +260,66 @@ def test_a_hold_of_our_own_making_cuts_no_rate() -> None:
     endpoint.hold(8.0)
     assert endpoint.wait_s(3.0) == 5.0
     assert endpoint.factor == 1.0
+
+
+# Several processes of one user.
+
+
+class Cupboard:
+    """A shelf in memory."""
+
+    def __init__(self) -> None:
+        self.records: dict[str, dict[str, Any]] = {}
+
+    def update(self, name: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        self.records[name] = json.loads(json.dumps(change(self.records.get(name, {}))))
+
+
+@given(
+    limit=st.integers(1, 30), who=st.lists(st.integers(0, 2), max_size=80), pace=st.sampled_from([SlidingLog, EvenPace])
+)
+@settings(deadline=None)
+def test_endpoints_that_share_a_shelf_keep_to_one_limit_together(limit: int, who: list[int], pace: Any) -> None:
+    shelf = Cupboard()
+    endpoints = [Endpoint(pace(limit), shelf, "venice-submits") for _ in range(3)]
+    now = 1000.0
+    left = []
+    for each in who:
+        while (wait_s := endpoints[each].try_take(now)) > 0:
+            now += max(wait_s, NAP_S)
+        left.append(now)
+    assert most_within(left, 60.0) <= limit
+
+
+def test_a_pause_told_to_one_process_stops_the_others() -> None:
+    shelf = Cupboard()
+    one, other = (Endpoint(SlidingLog(40), shelf, "venice-looks") for _ in range(2))
+    one.pause(0.0, 20.0)
+    assert other.try_take(1.0) == 19.0
+    assert other.try_take(20.0) == 0.0
+
+
+def test_a_rate_that_one_process_was_made_to_cut_is_cut_for_the_others_too() -> None:
+    shelf = Cupboard()
+    one, other = (Endpoint(SlidingLog(40), shelf, "venice-looks") for _ in range(2))
+    one.pause(0.0, 20.0)
+    other.try_take(1.0)
+    sent = 0
+    while other.try_take(20.0 + sent / 1000) == 0.0:
+        sent += 1
+    assert sent == int(40 * CUT)
+
+
+def test_endpoints_of_other_names_share_nothing() -> None:
+    shelf = Cupboard()
+    one, other = Endpoint(SlidingLog(1), shelf, "a"), Endpoint(SlidingLog(1), shelf, "b")
+    assert (one.try_take(0.0), other.try_take(0.0)) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    "record", [{"sent": [9e9], "paused_until": 9e9}, {"sent": "x"}, {"factor": None}, {"sent": [None]}]
+)
+def test_what_is_left_from_before_the_machine_was_started_stops_nobody(record: dict[str, Any]) -> None:
+    shelf = Cupboard()
+    shelf.records["a"] = record
+    assert Endpoint(SlidingLog(2), shelf, "a").try_take(100.0) == 0.0

@@ -24,6 +24,7 @@ from pipeline.providers.answers import (
     Transient,
 )
 from pipeline.runner.looks import BROKEN_OVER_S, BROKEN_TIMES, GONE_OVER_S, UNREACHED_MOST, YOUNG_S
+from pipeline.runner.stop import Stop
 from tests.runner.staged import CAPABILITIES, PROVIDERS, most_within, staged
 from tests.support.scripted_provider import CLIP, After, receipt_of
 
@@ -292,7 +293,7 @@ def test_a_job_that_takes_far_longer_than_its_like_is_left_for_another_run() -> 
 
 
 def test_before_anything_is_known_of_its_like_a_job_may_take_hours() -> None:
-    with staged("modelmax", looks={"i0": [After(3600.0, RUNNING)] * 3}) as (_, batch):
+    with staged("modelmax", looks={"i0": [After(5400.0, RUNNING)] * 2}) as (_, batch):
         assert not batch.run().paused_because
         assert batch.states() == {"i0": "done"}
 
@@ -301,8 +302,8 @@ def test_before_anything_is_known_of_its_like_a_job_may_take_hours() -> None:
 
 
 def test_no_more_looks_leave_than_the_limit_allows() -> None:
-    looks = {f"i{number}": [RUNNING] * 30 for number in range(40)}
-    with staged("venice", 40, looks=looks, limits={"looks_per_minute": 50}) as (script, batch):
+    looks = {f"i{number}": [RUNNING] * 12 for number in range(25)}
+    with staged("venice", 25, looks=looks, limits={"looks_per_minute": 50}) as (script, batch):
         batch.run()
         assert most_within(script.times("look"), 60.0) <= 50
         assert set(batch.states().values()) == {"done"}
@@ -325,3 +326,27 @@ def test_a_job_is_looked_at_no_more_often_than_the_vendor_advises_once_it_is_kno
         batch.run()
         looks = script.times("look")
         assert min(later - earlier for earlier, later in pairwise(looks[1:])) >= 5.0 - 1e-9
+
+
+def looked_at_within_6_s_of(moment_s: float, suspended_s: float) -> set[str]:
+    """Return which of five long jobs are looked at after the machine has slept at some moment."""
+    usual = Running(stage=Stage.RUNNING, word="PROCESSING", elapsed_s=1.0, usual_s=3000.0)
+    with staged("venice", 5, looks={f"i{number}": [usual] * 20 for number in range(5)}) as (script, batch):
+        process = batch.world.process("run")
+        effects = batch.world.effects(process)
+
+        async def suspend() -> None:
+            await effects.clock.sleep(moment_s)
+            effects.clock.suspended_s += suspended_s  # type: ignore[attr-defined]
+
+        batch.world.start(suspend(), process)
+        batch.world.run(batch.work(effects, Stop()), process)
+        assert set(batch.states().values()) == {"done"}
+        told = f"The machine was suspended for {suspended_s:.0f} s; every job is looked at anew."
+        assert (told in batch.progress.notes) == (suspended_s > 15.0)
+        return {call.item_id for call in script.calls if call.kind == "look" and moment_s <= call.at < moment_s + 6.0}
+
+
+def test_after_the_machine_was_suspended_every_job_is_looked_at_anew() -> None:
+    assert looked_at_within_6_s_of(200.0, 8 * 3600.0) == {f"i{number}" for number in range(5)}
+    assert len(looked_at_within_6_s_of(200.0, 0.0)) < 3

@@ -194,7 +194,7 @@ def test_recovering_twice_is_recovering_once_wherever_the_first_was_cut(name: st
 
     kinds, states, steps = recovered(None)
     assert steps > 5
-    for step in range(2, steps + 1, 3):
+    for step in range(2, steps + 1, 4):
         again = recovered(step)
         assert again[:2] == (kinds, states) or (name == TAKEN and again[0] == [*kinds[:-1], "clip_discarded"])
 

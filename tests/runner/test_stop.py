@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tests.support.batches import Vendor
 
 RUNNING = Running(stage=Stage.RUNNING, word="PROCESSING")
-SEEDS = range(12)
+SEEDS = range(10)
 ITEMS = 6
 COMMIT_S = 0.02
 """How long every piece of blocking work takes, a commit above all."""

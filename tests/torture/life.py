@@ -1,7 +1,7 @@
 """One life of a batch: begun, struck, left alone for a while, recovered (and struck again), and brought to its end.
 
     first run -> struck at the point -> the vendor goes on alone -> recovery, in 30 % of lives struck again, some twice
-    -> the operator settles the doubts, in some lives -> faults stop -> runs until nothing is left
+    -> an operator answers, in some lives -> faults stop -> runs until nothing is left
     -> in half of the lives, the power fails once more, and a run finds nothing to do
 
 Whatever is drawn is drawn from the scenario, the seed and the point. Out comes what was blamed, and by whose invariant.
@@ -14,10 +14,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pipeline.jobs.state import IN_DOUBT, State
+from pipeline.jobs.state import IN_DOUBT, UNSUCCESSFUL, State
 from pipeline.ledger.store import Ledger
 from pipeline.ledger.writer import OverBudget
-from pipeline.runner.settle import Answer, price_at_risk, settle
+from pipeline.runner.settle import Answer, price_at_risk, retry, settle
+from tests.support.memory_files import Crash
 from tests.support.simulation.world import World
 from tests.torture.books import FOLDER
 from tests.torture.scenarios import SCENARIOS, VENICE_LINKED, Flavour
@@ -25,12 +26,13 @@ from tests.torture.stage import LATENCY_S, WORLD_MOST_S, Ending, Point, Stage
 
 if TYPE_CHECKING:
     from pipeline.jobs.job import Job
+    from tests.support.simulation.process import Process
     from tests.torture.scenarios import Scenario
     from tests.torture.witness import Blame
 
 CRASH_AGAIN = 0.3
 AGAIN_WITHIN_STEPS = 70
-OPERATOR = 0.25
+OPERATOR, OPERATOR_WITHIN_STEPS = 0.25, 12
 RECOVER_ONLY = 0.15
 NOTHING_TO_DO, TWICE = 0.5, 0.5
 PAUSES_S = (0.0, 0.05, 0.5, 3.0, 3.0, 40.0)
@@ -109,7 +111,7 @@ class Life:
         if self._point is not None:
             self._recover()
             if self._random.random() < OPERATOR and not self._is_over:
-                self._settle_doubts()
+                self._ask_the_operator()
         self._come_to_rest()
 
     @property
@@ -161,29 +163,37 @@ class Life:
         pauses = (*PAUSES_S, EXPIRY_PAUSE_S) if self._scenario.expires else PAUSES_S
         self._world.pass_time(self._random.choice(pauses))
 
-    def _settle_doubts(self) -> None:
-        """Answer the doubts as an operator would."""
+    def _ask_the_operator(self) -> None:
+        """Answer the doubts and try some failures again, as an operator would; some are killed while doing so."""
         process = self._world.process("operator")
-        auditor = self._stage.witness.auditor
+        if self._random.random() < CRASH_AGAIN:
+            process.crash_at = self._random.randint(1, OPERATOR_WITHIN_STEPS)
         self._stage.trouble.end_outage()
-
-        async def answer() -> None:
-            effects = self._world.effects(process)
-            ledger = await Ledger.open(FOLDER.ledger, effects, {"pid": 2})
-            auditor.operators.add(ledger.epoch)
-            for job in await ledger.jobs(sorted(IN_DOUBT)):
-                said, adopted_id = self._answer(job)
-                events = [event for _, event in auditor.books().events if event.item_id == job.item_id]
-                move = settle(job, said, events, price_at_risk(job), adopted_id=adopted_id)
-                assert not isinstance(move, str), move
-                with suppress(OverBudget):
-                    await ledger.record(job, move.event(effects.clock.now()))
-            await ledger.close("settled")
-
-        if auditor.books().jobs:
-            self._world.run(answer(), process)
+        if not self._stage.witness.auditor.books().jobs:
+            return
+        with suppress(Crash):
+            self._world.run(self._operate(process), process)
             self._world.bury(process)
-            self._stage.witness.judge()
+        self._stage.witness.judge()
+
+    async def _operate(self, process: Process) -> None:
+        effects = self._world.effects(process)
+        ledger = await Ledger.open(FOLDER.ledger, effects, {"pid": 2})
+        auditor = self._stage.witness.auditor
+        auditor.operators.add(ledger.epoch)
+        for job in await ledger.jobs(sorted(IN_DOUBT | UNSUCCESSFUL)):
+            events = [event for _, event in auditor.books().events if event.item_id == job.item_id]
+            if job.state in IN_DOUBT:
+                said, adopted_id = self._answer(job)
+                move = settle(job, said, events, price_at_risk(job), adopted_id=adopted_id)
+            elif self._random.random() < 0.5:
+                move = retry(job, price_at_risk(job))
+            else:
+                continue
+            assert not isinstance(move, str), move
+            with suppress(OverBudget):
+                await ledger.record(job, move.event(effects.clock.now()))
+        await ledger.close("settled")
 
     def _answer(self, job: Job) -> tuple[Answer, str]:
         """Draw what the operator says of one doubt. What the vendor has can be adopted, if its id is found."""

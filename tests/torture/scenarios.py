@@ -85,8 +85,8 @@ class Scenario:
     foreign: Mapping[str, bytes] = field(default_factory=dict)
     """Files of the user's that lie in the batch folder."""
     outage: str = ""
-    """From a drawn moment until the run ends: `offline`, `revoked`, `poor`, `disk`, `ledger-reserve` or
-    `ledger-journal`."""
+    """From a drawn moment of the first run: `offline`, `revoked`, `poor`, `disk` (full), `bad-disk`, `ledger-reserve`
+    or `ledger-journal` (what a full disk leaves of the ledger), `clock` (it jumps, and the machine sleeps)."""
     expires: bool = False
     """Whether the batch may be left alone for longer than the vendor keeps anything."""
 
@@ -180,6 +180,14 @@ SCENARIOS = {
         Scenario(name="revoked", items=(*venice(2), *modelmax(2)), outage="revoked"),
         Scenario(name="offline", items=(*venice(2), *modelmax(2)), outage="offline"),
         Scenario(name="full-disk", items=(*modelmax(2), *venice(1)), outage="disk"),
+        Scenario(name="bad-disk", items=(*modelmax(2), *venice(1)), outage="bad-disk"),
+        Scenario(
+            name="clocks",
+            items=(*modelmax(2), *venice(2)),
+            outage="clock",
+            faults={Fault.EARLY_404: 0.3},
+            settings={"early_404_s": 5.0},
+        ),
         Scenario(name="full-ledger", items=(*modelmax(2), *venice(2)), outage="ledger-reserve"),
         Scenario(name="broken-ledger", items=(*modelmax(2), *venice(2)), outage="ledger-journal"),
     )

@@ -33,10 +33,12 @@ from tests.torture.witness import Witness
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from pipeline.runner.batch import Outcome
     from tests.support.simulation.memory_network import Exchange, Fault
     from tests.support.simulation.process import Process
+    from tests.support.simulation.virtual_loop import OwnedTask
     from tests.support.simulation.world import World
 
 CALLBACKS_MOST = 150_000
@@ -45,6 +47,7 @@ RUN_MOST_S = 6 * 3600.0
 WORLD_MOST_S = 20 * 86_400.0
 LATENCY_S = (0.002, 0.04)
 OUTAGE_WITHIN_TURNS = 110
+DISK_OUTAGES = frozenset({"disk", "bad-disk", "ledger-reserve", "ledger-journal"})
 SECOND_SIGNAL_WITHIN_TURNS = 12
 KILL_AFTER_SIGNAL_WITHIN_TURNS = 25
 
@@ -74,6 +77,11 @@ class Point:
     def __str__(self) -> str:
         moment = f"--step {self.step}" if self.step else f"--turn {self.turn}"
         return f"{moment} --flavour {self.flavour}"
+
+
+def is_a_threads(task: OwnedTask) -> bool:
+    """Tell whether a task only waits for a thread, which a process lets finish before it exits."""
+    return str(getattr(task.get_coro(), "__qualname__", "")).startswith(f"{InlineThreads.__name__}.")
 
 
 class Stage:
@@ -123,7 +131,7 @@ class Stage:
         )
         for path, data in self.witness.foreign.items():
             world.files.plant(path, data)
-        world.files.on_call = self.witness.file_is_called
+        world.files.on_call = self._file_is_called
         world.trace.listener = self._hear
         world.network.fault_for = self._fault_for
         world.loop.before_callback = self._between
@@ -202,6 +210,7 @@ class Stage:
         takes_s = partial(thread_s, self.world.random(f"{process.name}'s threads"))
         effects = self.world.effects(process, threads=InlineThreads(duration_s=takes_s))
         effects = replace(effects, shelf=self._shelf and self._shelf.of(process))
+        self.trouble.set_clock(effects.clock)
         if after_s:
             await effects.clock.sleep(after_s)
         return await self.batch.work(effects, stop)
@@ -245,7 +254,7 @@ class Stage:
                 return Ending.CRASHED
             case StaleWrite() if self.scenario.twins:
                 return Ending.STALE
-            case DiskRefused() if self.scenario.outage in {"disk", "ledger-reserve", "ledger-journal"}:
+            case DiskRefused() if self.scenario.outage in DISK_OUTAGES:
                 return Ending.PAUSED
             case Paused() if self.trouble.faults:
                 return Ending.PAUSED
@@ -257,7 +266,7 @@ class Stage:
     def _look_at_exit(self, ending: Ending, process: Process) -> None:
         """A run that ends by itself leaves no task behind, and no intent of its own without an outcome."""
         if ending in {Ending.FINISHED, Ending.PAUSED}:
-            tasks = [task for task in self.world.loop._tasks() if task.owner is process and not task.done()]
+            tasks = [task for task in self.world.loop._tasks() if task.owner is process and not is_a_threads(task)]
             if tasks:
                 self.witness.blame("I7", f"{process.name} has ended and left {tasks} behind")
             saved = {event.item_id for event in self.witness.auditor.saved()}
@@ -270,7 +279,7 @@ class Stage:
         # A power cut takes the hook off, and may have taken anything that was not synced.
         if self._shelf is not None and self._random.random() < 0.5:
             self._shelf.records.clear()
-        self.world.files.on_call = self.witness.file_is_called
+        self.world.files.on_call = self._file_is_called
         self.witness.look_anew()
 
     # Strikes
@@ -326,6 +335,10 @@ class Stage:
     def _fault_for(self, exchange: Exchange) -> Fault | None:
         self.witness.first_byte_leaves(exchange)
         return self.trouble.fault_for(exchange)
+
+    def _file_is_called(self, operation: str, subject: Path | int) -> None:
+        self.witness.file_is_called(operation, subject)
+        self.trouble.before_file(operation)
 
     def _hear(self, line: str) -> None:
         if line.endswith("database: commit"):

@@ -25,7 +25,6 @@ def test_nothing_is_paid_twice_and_no_clip_is_lost_through_power_cuts(provider: 
 
 @pytest.mark.judge
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("provider", ["modelmax", "venice"])
 @pytest.mark.parametrize("weakness", WEAKNESSES)
-def test_a_weakness_does_not_go_unnoticed(provider: str, weakness: str) -> None:
-    assert torture(provider, cuts=CUTS_TO_NOTICE, seed=1, weakness=weakness).total.violations
+def test_a_weakness_does_not_go_unnoticed(weakness: str) -> None:
+    assert torture("modelmax", cuts=CUTS_TO_NOTICE, seed=1, weakness=weakness).total.violations

@@ -1,4 +1,4 @@
-"""What goes wrong around a run: connections that break, outages of the network, the key, the funds and the disk.
+"""What goes wrong around a run: connections that break, outages of network, key, funds and disk, clocks that jump.
 
 A scenario says what may go wrong; when and where is drawn. Trouble ends when it is told to calm down, and never before
 a run has ended by itself or been struck.
@@ -6,7 +6,9 @@ a run has ended by itself or been struck.
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +33,11 @@ if TYPE_CHECKING:
 CUT_AT = (0, 1, 60, 200, 400, 5_000, 100_000)
 """After how many bytes a connection breaks: before, in and after heads, bodies and clips."""
 ALL_SPENT_USD = 1e9
+WRONG_BY_S = (0.0, 2.0, -30.0, 86_400.0, -86_400.0)
+ASLEEP_S = (0.0, 100.0, 20_000.0)
+BREAKING = frozenset({"create", "write", "fsync", "close", "link", "unlink", "replace", "fsync_folder", "read"})
+BAD_DISK = 0.15
+"""How probable it is that an operation fails while the disk is bad."""
 
 
 class Trouble:
@@ -45,6 +52,7 @@ class Trouble:
         self._scenario = scenario
         self._random = chance
         self._witness = witness
+        self._clock: Any = None
 
     def fault_for(self, exchange: Exchange) -> Fault | None:
         """Draw whether an exchange's connection breaks, and where."""
@@ -59,6 +67,19 @@ class Trouble:
             after_bytes=self._random.choice(CUT_AT),
         )
 
+    def set_clock(self, clock: Any) -> None:
+        """Give a process a wall clock that may be wrong, and remember it for jumps to come."""
+        self._clock = clock
+        if self._scenario.outage == "clock" and not self._is_calm:
+            clock.wall_offset_s = self._random.choice(WRONG_BY_S)
+
+    def before_file(self, operation: str) -> None:
+        """Refuse some of what is done to files while the disk is bad."""
+        if not (self.is_out and self._scenario.outage == "bad-disk" and operation in BREAKING):
+            return
+        if self._random.random() < BAD_DISK:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
     def begin_outage(self) -> None:
         """Take away what the scenario says."""
         self.is_out = True
@@ -71,6 +92,9 @@ class Trouble:
             case "disk":
                 used_bytes = sum(map(len, self._world.files.snapshot().values()))
                 self._world.files.capacity_bytes = used_bytes + self._random.randint(0, 400_000)
+            case "clock":
+                self._clock.wall_offset_s = self._random.choice(WRONG_BY_S)
+                self._clock.suspended_s += self._random.choice(ASLEEP_S)
             case "poor":
                 self._set_spent(ALL_SPENT_USD)
 

@@ -11,8 +11,8 @@ What always holds:
 - A simulation that cannot go on says so: `Deadlock`, `BusyLoop` or `TimeIsUp` comes out of `run_until_complete`.
 
 The private parts of asyncio that are leant on are `_run_once`, `_ready`, `_scheduled`, the two hooks for asynchronous
-generators, and `_run`, `_cancelled` and `_context` of a handle: the same from Python 3.11 to 3.14, and named in this
-file alone.
+generators, `_run_until_complete_cb`, and `_run`, `_cancelled`, `_callback` and `_context` of a handle: the same from
+Python 3.11 to 3.14, and named in this file alone.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import asyncio
 import heapq
 import math
 import socket
+from asyncio.base_events import _run_until_complete_cb  # type: ignore[attr-defined]
 from collections import deque
 from contextvars import Context, ContextVar
 from itertools import count
@@ -187,6 +188,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Have a memory transport send a file; asyncio's own way is for sockets."""
         sent: int = await transport.send_file(file, offset, count)
         return sent
+
+    def run_until_complete(self, future: Any) -> Any:
+        """Run until a future is done; what ends the run early leaves nothing behind that would end the next one."""
+        try:
+            return super().run_until_complete(future)
+        except BaseException:
+            self._ready = deque(each for each in self._ready if each._callback is not _run_until_complete_cb)  # type: ignore[attr-defined]
+            raise
 
     def interrupt(self, error: BaseException) -> None:
         """Have `error` leave `run_until_complete` as soon as the callback that runs now returns."""

@@ -1,0 +1,197 @@
+"""The real command as a process of its own, stopped and started in the ways that people and machines stop it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.torture.verdict import ask, environment, requests_made, sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+MANIFEST = """version: 1
+name: journey
+provider: {provider}
+{model}
+clips:
+  - {{id: clip, prompt: A wave, repeat: 12}}
+"""
+MODELS = {
+    "modelmax": "model: veo-3\nparameters: {duration_seconds: 4}",
+    "venice": "model: wan-2-7-text-to-video\nparameters: {duration_seconds: 5, aspect_ratio: 16:9, resolution: 720p}",
+}
+SPEED = 40
+
+
+@pytest.fixture(scope="module")
+def vendor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    with sandbox(
+        tmp_path_factory.mktemp("vendor"), "--speed", str(SPEED), "--render", "template", "--no-limits"
+    ) as urls:
+        yield urls
+
+
+class Journey:
+    """One batch of one user."""
+
+    def __init__(self, folder: Path, vendor: dict[str, str], provider: str) -> None:
+        self.folder, self.vendor = folder, vendor
+        (folder / "m.yaml").write_text(MANIFEST.format(provider=provider, model=MODELS[provider]))
+        self.environ = environment(vendor, folder / "state")
+
+    def start(self, *more: str, **streams: int) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "pipeline", "run", "m.yaml", "--yes", "-o", "out", *more]
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
+        return subprocess.Popen(command, cwd=self.folder, env=self.environ, text=True, **streams)
+
+    def start_and_wait_for_the_first_submit(self) -> subprocess.Popen[str]:
+        before = self.submits()
+        child = self.start()
+        while self.submits() == before:
+            assert child.poll() is None, child.communicate()
+        return child
+
+    def submits(self) -> int:
+        endpoints = ask(f"{self.vendor['sandbox']}/sandbox/requests")["endpoints"]
+        return sum(sum(endpoints.get(name, {}).values()) for name in ("modelmax-submit", "venice-queue"))
+
+    def finish(self) -> dict[str, object]:
+        child = self.start("--json")
+        out, err = child.communicate(timeout=60)
+        assert child.returncode == 0, err
+        return json.loads(out)
+
+
+@pytest.fixture(params=["modelmax", "venice"])
+def journey(request: pytest.FixtureRequest, tmp_path: Path, vendor: dict[str, str]) -> Journey:
+    return Journey(tmp_path, vendor, request.param)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)], ids=["int", "term", "hup"]
+)
+def test_a_signal_finishes_what_bills_and_the_same_command_goes_on(
+    journey: Journey, number: signal.Signals, code: int
+) -> None:
+    child = journey.start_and_wait_for_the_first_submit()
+    child.send_signal(number)
+    _, err = child.communicate(timeout=30)
+    assert child.returncode == code
+    assert "clipmill resume out" in err
+    charged_before = len(ask(journey.vendor["bill"])["charges"])
+    told = journey.finish()
+    assert (told["done"], told["in_doubt"], told["failed"]) == (12, 0, 0)
+    assert len(ask(journey.vendor["bill"])["charges"]) - charged_before <= 12
+
+
+def test_the_third_signal_leaves_at_once_and_nothing_is_paid_twice(journey: Journey) -> None:
+    charged_before = len(ask(journey.vendor["bill"])["charges"])
+    child = journey.start_and_wait_for_the_first_submit()
+    for _ in range(3):
+        child.send_signal(signal.SIGINT)
+    child.communicate(timeout=30)
+    assert child.returncode == 130
+    again = journey.start("--json")
+    out, err = again.communicate(timeout=60)
+    told = json.loads(out)
+    assert again.returncode == (4 if told["in_doubt"] else 0), err
+    assert told["in_doubt"] <= 2
+    assert told["done"] + told["in_doubt"] == 12
+    charged = len(ask(journey.vendor["bill"])["charges"]) - charged_before
+    assert told["done"] <= charged <= told["done"] + told["in_doubt"]
+
+
+def test_a_batch_that_is_done_asks_nobody_for_anything(journey: Journey) -> None:
+    journey.finish()
+    before = requests_made(journey.vendor)
+    journey.finish()
+    assert requests_made(journey.vendor) == before
+
+
+def test_a_second_process_is_sent_away_and_the_first_goes_on(journey: Journey) -> None:
+    first = journey.start_and_wait_for_the_first_submit()
+    second = journey.start()
+    _, err = second.communicate(timeout=30)
+    assert second.returncode == 75
+    assert f"process {first.pid}" in err
+    first.communicate(timeout=60)
+    assert first.returncode == 0
+
+
+def test_a_terminal_that_has_gone_stops_nothing(journey: Journey) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    child = journey.start(stdout=write, stderr=write)
+    os.close(write)
+    child.wait(60)
+    assert child.returncode == 0
+    assert len(list((journey.folder / "out" / "clips").glob("*.mp4"))) == 12
+
+
+def test_the_manifest_may_vanish_and_the_folder_move(journey: Journey) -> None:
+    child = journey.start_and_wait_for_the_first_submit()
+    child.kill()
+    child.communicate()
+    (journey.folder / "m.yaml").unlink()
+    (journey.folder / "out").rename(journey.folder / "moved")
+    resume = [sys.executable, "-m", "pipeline", "resume", "moved", "--yes", "--json"]
+    done = subprocess.run(resume, cwd=journey.folder, env=journey.environ, capture_output=True, text=True, timeout=60)
+    told = json.loads(done.stdout)
+    assert told["done"] + told["in_doubt"] == 12
+    assert told["in_doubt"] <= 2
+
+
+def test_clips_without_their_ledger_are_not_bought_again(journey: Journey) -> None:
+    journey.finish()
+    (journey.folder / "out" / "ledger.sqlite").unlink()
+    before = requests_made(journey.vendor)
+    child = journey.start()
+    _, err = child.communicate(timeout=30)
+    assert child.returncode == 2
+    assert "would buy them again" in err
+    assert requests_made(journey.vendor) == before
+
+
+def test_a_ledger_restored_from_a_copy_is_refused_before_anything_is_bought(journey: Journey) -> None:
+    child = journey.start_and_wait_for_the_first_submit()
+    child.send_signal(signal.SIGINT)
+    child.communicate(timeout=30)
+    old = (journey.folder / "out" / "ledger.sqlite").read_bytes()
+    journey.finish()
+    (journey.folder / "out" / "ledger.sqlite").write_bytes(old)
+    before = requests_made(journey.vendor)
+    child = journey.start()
+    _, err = child.communicate(timeout=30)
+    assert child.returncode == 2
+    assert "restored from a copy" in err
+    assert requests_made(journey.vendor) == before
+
+
+def test_without_a_key_nothing_is_sent_and_nothing_is_made(journey: Journey) -> None:
+    journey.environ = {name: value for name, value in journey.environ.items() if not name.endswith("_API_KEY")}
+    child = journey.start()
+    _, err = child.communicate(timeout=30)
+    assert child.returncode == 2
+    assert "_API_KEY" in err
+    assert not (journey.folder / "out").exists()
+
+
+def test_the_key_is_in_no_argument_list_and_in_no_file(journey: Journey) -> None:
+    key = "canary-key-7f3a9c"
+    journey.environ |= {"MODELMAX_API_KEY": key, "VENICE_API_KEY": key}
+    child = journey.start_and_wait_for_the_first_submit()
+    with open(f"/proc/{child.pid}/cmdline", "rb") as file:
+        assert key.encode() not in file.read()
+    out, err = child.communicate(timeout=60)
+    assert key not in out + err
+    for path in (journey.folder / "out").rglob("*"):
+        if path.is_file():
+            assert key.encode() not in path.read_bytes(), path
