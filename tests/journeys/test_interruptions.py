@@ -28,7 +28,7 @@ MODELS = {
     "modelmax": "model: veo-3\nparameters: {duration_seconds: 4}",
     "venice": "model: wan-2-7-text-to-video\nparameters: {duration_seconds: 5, aspect_ratio: 16:9, resolution: 720p}",
 }
-SPEED = 40
+SPEED = 100
 
 
 @pytest.fixture(scope="module")

@@ -148,6 +148,7 @@ class Life:
     def _recover_twice(self) -> None:
         """Run twice with the order to stop given before the start: all that is done is to recover."""
         witness = self._stage.witness
+        self._stage.trouble.end_outage()
         self._stage.run(stopped=True)
         once = witness.auditor.content()
         self._stage.run(stopped=True)
