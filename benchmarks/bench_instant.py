@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 INSTANT = ("--instant", "--render", "template", "--no-limits")
 IN_FLIGHT = 100
-SLOW_S, SLOW_CLIPS = 3.0, 40
+SLOW_S, SLOW_CLIPS = 3.0, 24
 TIMES = 3
 
 

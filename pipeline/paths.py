@@ -2,6 +2,7 @@
 
 output/<name>/
   clips/<id>.mp4 · <id>__1.mp4 (further clips of a job) · <id>__r2.mp4 (a later revision)
+                                      <id>__x1.mp4 (where a file of the user's bears the name)
   clips/.<id>.<attempt>.part      bytes on their way; never a final name
   ledger.sqlite · ledger.lock · ledger.reserve · ledger.emergency.jsonl
   results.jsonl · report.html · thumbnails/ · exports/
@@ -64,13 +65,15 @@ class BatchFolder:
         """The port that the rehearsal's emulator listened on; links it has handed out name it."""
         return self.root / "sandbox.port"
 
-    def clip_name(self, item_id: str, index: int, revision: int) -> str:
+    def clip_name(self, item_id: str, index: int, revision: int, spare: int = 0) -> str:
         """Return the final name of a job's clip, relative to the batch folder.
 
-        Ids hold no `__`, so no two of these can meet.
+        Ids hold no `__`, so no two of these can meet. `spare` counts the names that were found taken by the user's own
+        files; the n-th spare name ends in `__x<n>`.
         """
         suffix = f"__r{revision}" if revision > 1 else ""
         suffix += f"__{index}" if index else ""
+        suffix += f"__x{spare}" if spare else ""
         return f"clips/{item_id}{suffix}.mp4"
 
     def part_name(self, item_id: str, index: int, epoch: int, revision: int = 1) -> str:

@@ -10,11 +10,10 @@ When a commit fails, nothing new is begun any more, and what was already answere
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import DiskRefused, InputError, StaleWrite
+from pipeline.errors import DiskRefused, InputError, LedgerError, StaleWrite
 from pipeline.jobs.record import IllegalMove, apply
 from pipeline.ledger.emergency import BEGINNINGS, Emergency
 from pipeline.ledger.writer import JobHead, Write, Writer
@@ -179,13 +178,19 @@ class Ledger:
         events = await self._alone(self._emergency.saved)
         if not events:
             return
+        refused = False
         for event in events:
             job = await self._alone(self._writer.job, event.item_id, event.revision)
-            with suppress(IllegalMove):
+            try:
                 write = Write(before=job, after=apply(job, event), event=event)
                 # Not by `record`, which on a disk that is still full would save it in the journal cleared below.
                 await self._alone(self._writer.commit, [write])
-        await self._alone(self._emergency.clear)
+            except IllegalMove:
+                continue
+            except LedgerError:
+                refused = True  # it stays in the journal, where it can be read, and keeps nobody from going on
+        if not refused:
+            await self._alone(self._emergency.clear)
 
     async def write_meta(self, values: Mapping[str, Any]) -> None:
         """Write facts about the batch as a whole: name, settings, cap."""

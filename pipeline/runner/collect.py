@@ -266,9 +266,9 @@ async def publish_under_free_name(run: RunContext, job: Job, clip: Clip) -> str:
     Raises:
         BrokenClip: the part file has vanished.
     """
-    revision = job.revision
+    spare = 0
     while True:
-        file = run.folder.clip_name(job.item_id, clip.index, revision)
+        file = run.folder.clip_name(job.item_id, clip.index, job.revision, spare)
         settled = await run.effects.threads.run(
             publish_clip,
             run.effects.files,
@@ -284,7 +284,7 @@ async def publish_under_free_name(run: RunContext, job: Job, clip: Clip) -> str:
                 raise BrokenClip(f"{clip.part} vanished while it was being published.")
             case Settled.TAKEN:
                 run.progress.note(f"{file} is not a clip of this batch and stays as it is; the next free name is used.")
-                revision += 1
+                spare += 1
 
 
 async def _lose_clip(lane: Lane, live: Live, index: int, answer: Gone) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -243,6 +244,7 @@ def _smooth(values: list[float]) -> list[float]:
     return [(padded[i] / 2 + padded[i + 1] + padded[i + 2] / 2) / 2 for i in range(len(values))]
 
 
+@lru_cache(maxsize=64)
 def _prior(usual_s: float | None) -> tuple[list[float], list[float]]:
     """Return the events and the exposure that stand in for observations."""
     events, exposure_s = [], []

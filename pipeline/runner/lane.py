@@ -148,6 +148,8 @@ class Lane:
     """Clips that looks found and that wait, their connections open, until there is a slot to download them in."""
     refusals: dict[str, int] = field(default_factory=dict)
     """Refusals in a row that concern a whole model."""
+    reached_at: float = 0.0
+    """When the vendor last answered at all."""
     not_sent: int = 0
     """Calls in a row that could not be sent."""
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -162,6 +164,7 @@ class Lane:
             "looks", EvenPace(limits.looks_per_minute) if limits.looks_per_minute else Unpaced()
         )
         self.claims = self._endpoint("claims", Unpaced())
+        self.reached_at = self.now()
         self.failures = FailureBudget(limits.failures_per_30_s)
         self.schedule = Schedule(limits.look_spacing_s / limits.speed, limits.speed)
         self.billing_slots = BillingSlots(limits.concurrent_billing)

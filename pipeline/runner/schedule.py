@@ -120,7 +120,10 @@ class Schedule:
         others wait for what those find.
         """
         own, pooled = class_names(job)
-        laws = (self.learned.setdefault(own, Law()), self.learned.setdefault(pooled, Law()))
+        for name in (own, pooled):
+            if name not in self.learned:
+                self.learned[name] = Law()
+        laws = (self.learned[own], self.learned[pooled])
         live = Live(job=job, accepted_at=since, since=since, laws=laws)
         law = live.law
         if not law.is_known and law.scouts < SCOUTS:
@@ -217,7 +220,7 @@ class Schedule:
         Only this run's own waiting counts: a run that is told to go on with such a job waits as long for it again.
         """
         law = live.law
-        waited_s = now - max(live.since, live.followed_at)
+        waited_s = now - live.followed_at
         if law.completions < DEADLINE_KNOWN_AFTER:
             return waited_s > DEADLINE_UNKNOWN_S / self.speed
         return waited_s > max(DEADLINE_LEAST_S / self.speed, DEADLINE_FACTOR * law.quantile_s(0.95))

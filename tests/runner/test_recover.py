@@ -120,11 +120,11 @@ FOUND = {
     "stored, the name taken": Found(
         steps=TO_STORED,
         files={PART: CLIP, FINAL: OTHER},
-        file="clips/i0__r2.mp4",
+        file="clips/i0__x1.mp4",
         told="clips/i0.mp4 is not a clip of this batch",
     ),
     "stored, the name taken and the part gone": Found(
-        steps=TO_STORED, files={FINAL: OTHER}, calls="fetch", file="clips/i0__r2.mp4"
+        steps=TO_STORED, files={FINAL: OTHER}, calls="fetch", file="clips/i0__x1.mp4"
     ),
     "stored, at Venice": Found(provider="venice", steps=(begun("venice"), ACCEPTED, STORED), files={PART: CLIP}),
     "stored, at Venice, no part": Found(provider="venice", steps=(begun("venice"), ACCEPTED, STORED), calls="look"),
