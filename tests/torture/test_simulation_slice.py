@@ -19,6 +19,12 @@ from tests.torture.stage import Point
 if TYPE_CHECKING:
     from pathlib import Path
 
+# A killed process leaves coroutines behind that nobody will ever await: that is what being killed means.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning"),
+]
+
 SEED = 3
 STRIKES = 3
 LIVES = 80

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from aiohttp.web_app import _cached_build_middleware
+
 from tests.support.memory_files import Crash, MemoryFiles
 from tests.support.simulation.databases import MemoryDatabases
 from tests.support.simulation.memory_network import MemoryNetwork
@@ -81,6 +83,7 @@ class World:
             self.loop.abandon()
             self.loop.close()
             self.databases.close()
+            _cached_build_middleware.cache_clear()  # aiohttp keeps 1,024 handlers with all that they refer to
         if kind is None:
             assert not self.loop.troubles, f"nobody heard these: {self.loop.troubles}"
 
