@@ -45,6 +45,8 @@ BROKEN_MOST = 6
 """Downloads of one clip that do not arrive whole, before it is left for the next run."""
 GONE_MOST = 3
 OUTPUT_REFUSALS_MOST = 3
+UNSENT_MOST, UNSENT_OVER_S = 5, 120.0
+"""Claims of one job in a row, and over how long, that could not even be sent, before the run gives up for now."""
 
 
 async def claim_and_fetch(lane: Lane, live: Live) -> None:
@@ -80,6 +82,8 @@ async def _intend_and_claim(lane: Lane, live: Live) -> None:
 async def _settle_claim(lane: Lane, live: Live, answer: ClaimAnswer) -> None:
     """Write down what became of a claim, then act on it."""
     now = lane.now()
+    if not isinstance(answer, NotSent):
+        live.unsent_at.clear()
     match answer:
         case Claimed():
             await _claimed(lane, live, answer)
@@ -107,9 +111,7 @@ async def _settle_claim(lane: Lane, live: Live, answer: ClaimAnswer) -> None:
             lane.run.progress.throttled += 1
             await _claim_again_later(lane, live, answer.message, 0.0)
         case NotSent():
-            live.failures += 1
-            wait_s = backoff_s(live.failures, lane.run.effects.random)
-            await _claim_again_later(lane, live, answer.message, wait_s)
+            await _not_sent(lane, live, answer)
         case Ambiguous():
             await _hold_claim(lane, live, answer)
 
@@ -140,6 +142,16 @@ async def _claim_again_later(lane: Lane, live: Live, why: str, wait_s: float) ->
     live.job = await lane.record(live.job, EventKind.CLAIM_DEFERRED, why=why)
     lane.schedule.add(live, lane.now(), lane.now() + lane.scaled(wait_s))
     lane.changed()
+
+
+async def _not_sent(lane: Lane, live: Live, answer: NotSent) -> None:
+    """Wait longer each time; a vendor that takes no claims for minutes is not asked on and on."""
+    now = lane.now()
+    live.unsent_at.append(now)
+    wait_s = backoff_s(len(live.unsent_at), lane.run.effects.random)
+    await _claim_again_later(lane, live, answer.message, wait_s)
+    if len(live.unsent_at) >= UNSENT_MOST and now - live.unsent_at[0] >= lane.scaled(UNSENT_OVER_S):
+        lane.halt(f"{lane.name} cannot be reached: {answer.message}. Check the network, then resume.")
 
 
 async def _hold_claim(lane: Lane, live: Live, answer: Ambiguous) -> None:

@@ -78,6 +78,8 @@ class Live:
     """Downloads that did not arrive whole."""
     refused: int = 0
     """Claims that were refused."""
+    unsent_at: list[float] = field(default_factory=list)
+    """When a claim could not be sent. Looks do not reset it: they may have a connection that is open still."""
 
     @property
     def law(self) -> Law:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from tests.support.simulation.virtual_loop import OwnedTask
     from tests.support.simulation.world import World
 
-CALLBACKS_MOST = 150_000
+CALLBACKS_MOST = 40_000
 """In one run. A run of three items takes about two thousand."""
 RUN_MOST_S = 6 * 3600.0
 WORLD_MOST_S = 20 * 86_400.0
