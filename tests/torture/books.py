@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tests.support.simulation.world import World
 
 FOLDER = BatchFolder(ROOT)
+LEDGER, EMERGENCY = FOLDER.ledger, FOLDER.emergency
 AUTHORISING = frozenset({"doubt_resubmitted", "retried", "claim_allowed"})
 
 
@@ -86,10 +87,10 @@ class Auditor:
 
     def connection(self) -> sqlite3.Connection | None:
         """Return a connection to the ledger, or None while there is none with a schema in it."""
-        if self._database is not None and not self._world.files.holds(FOLDER.ledger):
+        if self._database is not None and not self._world.files.holds(LEDGER):
             self.let_go()
-        if self._database is None and self._world.files.bytes_at(FOLDER.ledger) is not None:
-            database = self._world.databases.open(FOLDER.ledger)
+        if self._database is None and self._world.files.bytes_at(LEDGER) is not None:
+            database = self._world.databases.open(LEDGER)
             if database.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
                 self._database = database
             else:
@@ -109,7 +110,7 @@ class Auditor:
 
     def saved(self) -> list[Event]:
         """Return the events in the journal of last resort: they are as durable as the ledger's."""
-        journal = self._world.files.bytes_at(FOLDER.emergency)
+        journal = self._world.files.bytes_at(EMERGENCY)
         return [] if not journal else [Event.from_json(json.loads(line)) for line in journal.splitlines()]
 
     def saved_ids(self) -> frozenset[str]:

@@ -2,7 +2,7 @@
 
     first run -> struck at the point -> the vendor goes on alone -> recovery, in 30 % of lives struck again, some twice
     -> an operator answers, in some lives -> faults stop -> runs until nothing is left
-    -> in half of the lives, the power fails once more, and a run finds nothing to do
+    -> in a quarter of the lives, the power fails once more, and a run finds nothing to do
 
 Whatever is drawn is drawn from the scenario, the seed and the point. Out comes what was blamed, and by whose invariant.
 """
@@ -34,7 +34,7 @@ CRASH_AGAIN = 0.3
 AGAIN_WITHIN_STEPS = 70
 OPERATOR, OPERATOR_WITHIN_STEPS = 0.25, 12
 RECOVER_ONLY = 0.15
-NOTHING_TO_DO, TWICE = 0.5, 0.5
+NOTHING_TO_DO, TWICE = 0.25, 0.5
 PAUSES_S = (0.0, 0.05, 0.5, 3.0, 3.0, 40.0)
 EXPIRY_PAUSE_S = 100_000.0
 RUNS_TO_REST = 10

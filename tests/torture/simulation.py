@@ -39,6 +39,8 @@ CHUNK = 25
 LIVED_TWICE = 0.01
 """The share of points that are lived twice, to compare the traces."""
 SHOWN_MOST = 20
+SAID_EVERY = 1000
+"""Points between two lines of progress."""
 
 
 @dataclass
@@ -145,14 +147,16 @@ def chunks(name: str, seed: int, points: Sequence[Point | None]) -> Iterator[tup
 def play_all(work: Iterable[tuple[str, int, list[Point | None]]], jobs: int) -> dict[str, Figures]:
     """Live through all of it, in so many processes; return the figures by scenario."""
     figures: defaultdict[str, Figures] = defaultdict(Figures)
-    if jobs == 1:
-        for name, seed, points in work:
-            figures[name].add(play(name, seed, points))
-        return figures
     with ProcessPoolExecutor(jobs) as pool:
         pending = [(name, pool.submit(play, name, seed, points)) for name, seed, points in work]
+        lived = 0
         for name, future in pending:
-            figures[name].add(future.result())
+            found = future.result()
+            figures[name].add(found)
+            if lived // SAID_EVERY < (lived + found.points) // SAID_EVERY:
+                violations = sum(len(each.violations) for each in figures.values())
+                print(f"{lived + found.points} points, {violations} violations", flush=True)
+            lived += found.points
     return figures
 
 

@@ -137,15 +137,15 @@ class GuardedCursor(sqlite3.Cursor):
         connection.cursors.add(self)
 
     def execute(self, sql: str, parameters: Any = ()) -> GuardedCursor:
-        return self._guarded(sql, lambda: super(GuardedCursor, self).execute(sql, parameters))
+        return self._guarded(sql, super().execute, sql, parameters)
 
     def executemany(self, sql: str, parameters: Any) -> GuardedCursor:
-        return self._guarded(sql, lambda: super(GuardedCursor, self).executemany(sql, parameters))
+        return self._guarded(sql, super().executemany, sql, parameters)
 
     def executescript(self, script: str) -> GuardedCursor:
-        return self._guarded("COMMIT", lambda: super(GuardedCursor, self).executescript(script))
+        return self._guarded("COMMIT", super().executescript, script)
 
-    def _guarded(self, sql: str, run: Callable[[], Any]) -> GuardedCursor:
+    def _guarded(self, sql: str, run: Callable[..., Any], *arguments: Any) -> GuardedCursor:
         connection: GuardedConnection = self.connection  # type: ignore[assignment]
         process = connection.process
         if process is not None:
@@ -153,8 +153,8 @@ class GuardedCursor(sqlite3.Cursor):
             verb = sql.lstrip()[:12].upper()
             if verb.startswith(("COMMIT", "END")) or not (connection.in_transaction or verb.startswith(READS + OPENS)):
                 process.step("database: commit")
-                run()
+                run(*arguments)
                 process.step("database: committed")
                 return self
-        run()
+        run(*arguments)
         return self
