@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
+import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -353,7 +354,6 @@ def test_committed_rows_survive_a_crash_and_uncommitted_rows_do_not() -> None:
     with World() as world, closing(MemoryDatabases(on_create=created.append)) as databases:
         process = world.process("writer")
         database = databases.open(LEDGER, process)
-        assert database.execute("PRAGMA journal_mode").fetchone() == ("delete",)
         database.execute("CREATE TABLE t (n)")
         with database:
             database.execute("BEGIN")
@@ -364,6 +364,18 @@ def test_committed_rows_survive_a_crash_and_uncommitted_rows_do_not() -> None:
         assert databases.open(LEDGER).execute("SELECT n FROM t").fetchall() == [(1,), (2,)]
         assert created == [LEDGER]
         assert str(world.trace).count("writer database: committed") == 2
+
+
+def test_one_writer_at_a_time_and_its_death_lets_go_of_the_lock() -> None:
+    with World() as world:
+        one, other = world.process("one"), world.process("other")
+        first, second = world.databases.open(LEDGER, one), world.databases.open(LEDGER, other)
+        first.execute("CREATE TABLE t (n)")
+        first.execute("BEGIN IMMEDIATE")
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            second.execute("BEGIN IMMEDIATE")
+        world.databases.crash(one)
+        second.execute("BEGIN IMMEDIATE")
 
 
 @pytest.mark.parametrize(("crash_at", "rows"), [(1, []), (2, [(1,)])])
