@@ -31,18 +31,26 @@ judges: $(VENV)/.dev ## Run the tests that need other programs; what is missing 
 	  command -v "$${part%%:*}" >/dev/null || echo "missing: $${part%%:*} ($${part#*:})"; done
 	@$(BIN)/python -m pytest -q -m judge -rs || [ $$? -eq 5 ]
 
+TORTURE := $(BIN)/python -m tests.torture
+PROVIDERS := modelmax venice
 torture: $(VENV)/.dev ## Kill it everywhere: simulated crash points, mutants, real SIGKILLs, power cuts (about 10 minutes)
-	@$(BIN)/python -m tests.torture.simulation --points 10000 --seed 1 --jobs 2
-	@$(BIN)/python -m tests.torture.mutants
-	@for provider in modelmax venice; do \
-	  $(BIN)/python -m tests.torture.sigkill --provider $$provider --kills 100 --seed 1 || exit 1; \
-	  $(BIN)/python -m tests.torture.powercut --provider $$provider --cuts 100 --seed 1 || exit 1; done
+	@$(TORTURE).simulation --points 10000 --seed 1 --jobs 2
+	@$(TORTURE).mutants --seed 1 --jobs 2
+	@$(MAKE) --no-print-directory -j2 $(PROVIDERS:%=.killed-%)
 
-SEEDS ?= 20
-torture-long: $(VENV)/.dev ## The same for SEEDS seeds; goes on where it stopped
-	@$(BIN)/python -m tests.torture.simulation --from-seed 1 --seeds $(SEEDS) --state torture.state --jobs 2
-	@for provider in modelmax venice; do \
-	  $(BIN)/python -m tests.torture.sigkill --provider $$provider --kills 500 --seed 2 || exit 1; done
+.killed-%:
+	@$(TORTURE).sigkill --provider $* --kills 110 --seed 1
+	@$(TORTURE).halfway --provider $* --times 5 --seed 1
+	@$(TORTURE).powercut --provider $* --cuts 110 --seed 1
+
+FROM ?= 1
+SEEDS ?= 21
+torture-long: $(VENV)/.dev ## Every simulated point and 50 SIGKILLs of each of SEEDS seeds; goes on where it stopped
+	@$(TORTURE).simulation --from-seed $(FROM) --seeds $(SEEDS) --state torture-points.state --jobs 2
+	@$(MAKE) --no-print-directory -j2 $(PROVIDERS:%=.killed-long-%)
+
+.killed-long-%:
+	@$(TORTURE).sigkill --provider $* --kills 25 --seed $(FROM) --seeds $(SEEDS) --state torture-kills-$*.state
 
 bench: $(VENV)/.dev ## Run the benchmarks
 	@set -e; for script in benchmarks/bench_*.py; do \

@@ -11,19 +11,18 @@ lived again for each of them: killed, or with the machine's power cut, or told t
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import sys
 import time
 from collections import defaultdict
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tests.support.simulation.virtual_loop import BusyLoop, Deadlock, TimeIsUp
+from tests.torture.kept import Kept
 from tests.torture.life import live, points_of
 from tests.torture.scenarios import SCENARIOS, Flavour
 from tests.torture.stage import Point
@@ -199,36 +198,20 @@ def simulate(names: Sequence[str], points: int, seed: int, jobs: int) -> int:
 
 def simulate_long(names: Sequence[str], seeds: range, state: Path, jobs: int) -> int:
     """Live through every point of every scenario, seed by seed; what is in the state file is not lived again."""
-    kept = read_state(state)
-    with state.open("a", encoding="utf-8") as file:
-        if state.stat().st_size and not state.read_bytes().endswith(b"\n"):
-            file.write("\n")
-        for seed in seeds:
-            for name in names:
-                if (name, seed) in kept:
-                    continue
+    kept = Kept(state, "scenario", "seed")
+    figures: defaultdict[str, Figures] = defaultdict(Figures)
+    for seed in seeds:
+        for name in names:
+            record = kept.get(name, seed)
+            if record is None:
                 found, _ = all_points(name, seed)
-                figures = play_all(chunks(name, seed, found), jobs)[name]
-                kept[name, seed] = figures
-                file.write(json.dumps({"scenario": name, "seed": seed, **asdict(figures)}) + "\n")
-                file.flush()
-            print(f"seed {seed}: {sum(each.points for each in kept.values())} points so far", flush=True)
-    figures_of: defaultdict[str, Figures] = defaultdict(Figures)
-    for (name, seed), each in kept.items():
-        if name in names and seed in seeds:
-            figures_of[name].add(each)
-    return report(figures_of, f"seeds {seeds.start} to {seeds.stop - 1}, every point of each")
-
-
-def read_state(path: Path) -> dict[tuple[str, int], Figures]:
-    """Read what an earlier call has lived; a torn last line is lived again."""
-    kept: dict[tuple[str, int], Figures] = {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        with suppress(ValueError):
-            record: dict[str, Any] = json.loads(line)
-            key = (record.pop("scenario"), record.pop("seed"))
-            kept[key] = Figures(**record)
-    return kept
+                record = asdict(play_all(chunks(name, seed, found), jobs)[name])
+                kept.add({"scenario": name, "seed": seed, **record})
+            figures[name].add(Figures(**record))
+        lived = sum(each.points for each in figures.values())
+        violations = sum(len(each.violations) for each in figures.values())
+        print(f"seed {seed}: {lived} points so far, {violations} violations", flush=True)
+    return report(figures, f"seeds {seeds.start} to {seeds.stop - 1}, every point of each")
 
 
 def repeat(name: str, seed: int, point: Point | None) -> int:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.torture.invariants import RULES, SENTENCES
+from tests.torture.kept import Kept
 from tests.torture.life import live, points_of
 from tests.torture.mutant import MUTANTS
 from tests.torture.mutants import hunt
 from tests.torture.scenarios import SCENARIOS, Flavour
-from tests.torture.simulation import Figures, play, read_state, shared_out, table
+from tests.torture.simulation import Figures, play, shared_out, table
 from tests.torture.stage import Point
 
 if TYPE_CHECKING:
@@ -84,11 +85,14 @@ def test_there_are_bugs_enough_and_every_rule_has_a_sentence() -> None:
     assert {number for number, _, _ in RULES} <= SENTENCES.keys()
 
 
-def test_what_was_lived_is_remembered_and_a_torn_line_is_lived_again(tmp_path: Path) -> None:
+def test_what_was_seen_is_remembered_and_a_torn_line_is_seen_again(tmp_path: Path) -> None:
     state = tmp_path / "state.jsonl"
     whole = {"scenario": "venice", "seed": 1, "points": 7, "violations": ["--scenario venice"]}
     state.write_text(json.dumps(whole) + '\n{"scenario": "venice", "se')
-    kept = read_state(state)
-    assert kept.keys() == {("venice", 1)}
-    assert kept["venice", 1].points == 7
+    kept = Kept(state, "scenario", "seed")
+    assert kept.get("venice", 2) is None
+    assert Figures(**(kept.get("venice", 1) or {})).points == 7
+    kept.add({"scenario": "venice", "seed": 2, "points": 9})
+    again = Kept(state, "scenario", "seed")
+    assert (again.get("venice", 1), again.get("venice", 2)) == (kept.get("venice", 1), {"points": 9})
     assert "venice" in table({"venice": Figures(points=7)})

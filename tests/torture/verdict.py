@@ -177,8 +177,10 @@ def judge(root: Path, bill: Any, accepted_before: set[str], tally: Tally) -> Non
     doubts = [job for job in jobs if job.state in IN_DOUBT]
     wrong += [f"{root}: {job.item_id} ended {job.state}" for job in jobs if job.state not in {State.DONE, *IN_DOUBT}]
     wrong += [f"{root}: {job_id} was charged {v['charges']} times" for job_id, v in vendor.items() if v["charges"] > 1]
-    charges = sum(job["charges"] for job in vendor.values())
-    if not len(done) <= charges <= len(done) + len(doubts):
+    charged = charges_by_prompt(vendor)
+    charges = charged.total()
+    charged_doubts = sum(charged[job.request.prompt] for job in doubts)
+    if charges != len(done) + charged_doubts or charged_doubts > len(doubts):
         wrong.append(f"{root}: {charges} charges for {len(done)} done and {len(doubts)} in doubt")
     if len(doubts) > CONCURRENT_BILLING * tally.crashes:
         wrong.append(f"{root}: {len(doubts)} doubts after {tally.crashes} crashes")
@@ -191,7 +193,7 @@ def judge(root: Path, bill: Any, accepted_before: set[str], tally: Tally) -> Non
     tally.done += len(done)
     tally.doubts += len(doubts)
     tally.charges += charges
-    tally.charged_doubts += charges - len(done)
+    tally.charged_doubts += charged_doubts
 
 
 def accepted_since(bill: Any, accepted_before: set[str]) -> dict[str, Any]:
@@ -202,14 +204,19 @@ def accepted_since(bill: Any, accepted_before: set[str]) -> dict[str, Any]:
 def judge_charges(root: Path, jobs: Sequence[Job], vendor: Mapping[str, Any]) -> list[str]:
     """Check that no prompt was charged for more often than the ledger knows of calls for it that bill."""
     known = Counter(job.request.prompt for job in jobs if may_be_billed(job))
+    return [
+        f"{root}: {prompt!r} was charged {times} times, and the ledger knows of {known[prompt]}"
+        for prompt, times in charges_by_prompt(vendor).items()
+        if times > known[prompt]
+    ]
+
+
+def charges_by_prompt(vendor: Mapping[str, Any]) -> Counter[str]:
+    """Return how often each prompt was charged for; in these batches every item has a prompt of its own."""
     charged: Counter[str] = Counter()
     for job in vendor.values():
         charged[job["prompt"]] += job["charges"]
-    return [
-        f"{root}: {prompt!r} was charged {times} times, and the ledger knows of {known[prompt]}"
-        for prompt, times in charged.items()
-        if times > known[prompt]
-    ]
+    return charged
 
 
 def may_be_billed(job: Job) -> bool:
