@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pipeline.errors import DiskRefused, InputError
-from pipeline.ledger.database import APPLICATION_ID, VERSION, open_reader, open_writer, told_as_our_errors
+from pipeline.ledger.database import open_reader, open_writer, told_as_our_errors
+from pipeline.ledger.layout import APPLICATION_ID, VERSION
 from pipeline.ledger.reader import reading
 from tests.ledger.ledgers import Machine, plan, start
 
