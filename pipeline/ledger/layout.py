@@ -156,7 +156,7 @@ def _put_copy_beside(path: Path, version: int, effects: Effects) -> Path:
 
     SQLite itself copies. To open and close the file in any other way would let go of the locks that hold it.
     """
-    part = path.with_name(f".{path.stem}.v{version}{path.suffix}.part")
+    part = path.with_name(f".{path.stem}-v{version}{path.suffix}.part")
     with told_as_disk_refused(f"remove {part}"):
         if effects.files.exists(part):
             effects.files.unlink(part)
@@ -171,7 +171,7 @@ def _put_copy_beside(path: Path, version: int, effects: Effects) -> Path:
 def _name(files: Files, part: Path, path: Path, version: int) -> Path:
     for number in count(1):
         again = f"-{number}" if number > 1 else ""
-        copy = path.with_name(f"{path.stem}.v{version}{again}{path.suffix}")
+        copy = path.with_name(f"{path.stem}-v{version}{again}{path.suffix}")
         try:
             publish(files, part, copy)
         except FileExistsError:
