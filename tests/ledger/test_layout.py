@@ -113,11 +113,11 @@ async def test_an_older_ledger_is_copied_whole_and_brought_up_to_date(machine: M
 
     copy = machine.folder.root / "ledger-v1.sqlite"
     assert [sentence for sentence in told if "from version 1 to 3" in sentence and copy.name in sentence] == told != []
-    assert names(machine) == ["ledger.sqlite", "ledger-v1.sqlite"]
+    assert names(machine) == ["ledger-v1.sqlite", "ledger.sqlite"]
     assert copy.read_bytes()[HEADER_BYTES:] == before[HEADER_BYTES:]
     with closing(open_writer(machine.path, machine.effects, told.append, NEWER)):
         assert len(told) == 1, "it is told and done once"
-    assert names(machine) == ["ledger.sqlite", "ledger-v1.sqlite"]
+    assert names(machine) == ["ledger-v1.sqlite", "ledger.sqlite"]
 
 
 async def test_only_the_steps_that_are_missing_are_taken(machine: Machine) -> None:
@@ -126,7 +126,7 @@ async def test_only_the_steps_that_are_missing_are_taken(machine: Machine) -> No
     open_writer(machine.path, machine.effects, steps=NEWER).close()  # the first step could not be taken twice
 
     assert machine.ask("PRAGMA user_version") == [(3,)]
-    assert names(machine) == ["ledger.sqlite", "ledger-v1.sqlite", "ledger-v2.sqlite"]
+    assert names(machine) == ["ledger-v1.sqlite", "ledger-v2.sqlite", "ledger.sqlite"]
 
 
 async def test_a_file_under_the_name_of_the_copy_is_never_overwritten(machine: Machine) -> None:
@@ -169,7 +169,7 @@ async def test_without_room_for_the_copy_nothing_is_changed(machine: Machine) ->
 
     assert machine.path.read_bytes() == before
     open_writer(machine.path, machine.effects, steps=NEWER).close()
-    assert names(machine) == ["ledger.sqlite", "ledger-v1.sqlite"], "what was begun is cleared away"
+    assert names(machine) == ["ledger-v1.sqlite", "ledger.sqlite"], "what was begun is cleared away"
 
 
 DIES_IN_A_STEP = """
@@ -214,7 +214,7 @@ async def test_a_copy_that_a_crash_left_is_not_made_twice(machine: Machine) -> N
         with pytest.raises(LedgerError):
             open_writer(machine.path, machine.effects, steps=(does_not_fit,))
 
-    assert names(machine) == ["ledger.sqlite", "ledger-v1.sqlite"]
+    assert names(machine) == ["ledger-v1.sqlite", "ledger.sqlite"]
 
 
 async def test_an_older_ledger_is_read_as_if_it_were_new_and_not_changed(machine: Machine) -> None:
