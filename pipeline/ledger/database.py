@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from pipeline.effects import Effects
     from pipeline.ledger.layout import Step
 
-BUSY_TIMEOUT_S = 30
+BUSY_TIMEOUT_S = 3
+"""How long a writer waits for a stranger who holds the file before it says so; then it waits on."""
+READER_TIMEOUT_S = 30
 WRITER_PRAGMAS = (
     "PRAGMA journal_mode = DELETE",
     "PRAGMA synchronous = EXTRA",
@@ -37,12 +39,15 @@ WRITER_PRAGMAS = (
     "PRAGMA trusted_schema = 0",
     "PRAGMA cell_size_check = 1",
     "PRAGMA secure_delete = 1",
-    f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000}",
 )
 
 
 def unheard(sentence: str) -> None:
     """Take a sentence that nobody is there to be told."""
+
+
+class LedgerHeld(DiskRefused):
+    """Another program holds the file, and has for as long as anybody waited."""
 
 
 @contextmanager
@@ -53,8 +58,8 @@ def told_as_our_errors(path: Path) -> Iterator[None]:
     except sqlite3.IntegrityError:
         raise
     except sqlite3.OperationalError as error:
-        if "locked" in str(error):
-            raise DiskRefused(
+        if "database is locked" in str(error):
+            raise LedgerHeld(
                 f"Another program holds {path} open. Close it, then run the same command; nothing was lost."
             ) from error
         raise DiskRefused(
@@ -80,12 +85,13 @@ def open_writer(
     Raises:
         InputError: the file is not a clipmill ledger, or was written by a newer version.
         LedgerError: it is older, and could not be migrated; it is as it was.
-        DiskRefused: the disk said no, or a stranger holds the file.
+        LedgerHeld: a stranger holds the file. DiskRefused: the disk said no.
     """
     wanted = version_after(steps)
     with told_as_our_errors(path):
         database = effects.open_database(path)
         with _closed_on_failure(database):
+            database.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000}")
             # Asked first: to set the journal's mode would change a stranger's file.
             found = _version(database, path, wanted)
             for pragma in WRITER_PRAGMAS:
@@ -120,7 +126,7 @@ def open_reader(path: Path, effects: Effects, steps: Sequence[Step] = STEPS) -> 
         with _closed_on_failure(database):
             database.execute("PRAGMA query_only = 1")
             database.execute("PRAGMA trusted_schema = 0")
-            database.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000}")
+            database.execute(f"PRAGMA busy_timeout = {READER_TIMEOUT_S * 1000}")
             found = _version(database, path, wanted)
             if not found:
                 raise InputError(f"{path} is an empty ledger: nothing was ever planned there.")
