@@ -22,16 +22,29 @@ NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP}
 """What file systems without a folder sync (some SMB and FUSE) answer; names there are as durable as they get."""
 
 
+WAYS_OUT = {
+    errno.EACCES: "Give yourself the right to write there, or use another folder.",
+    errno.EPERM: "Give yourself the right to write there, or use another folder.",
+    errno.EROFS: "Mount the disk for writing, or use another folder.",
+    errno.ENOSPC: "Free space, then run the same command.",
+    errno.EDQUOT: "Your quota is used up: free space, then run the same command.",
+    errno.EIO: "The disk is failing: mend or replace it, then run the same command.",
+    errno.ENODEV: "The disk is gone: bring it back, then run the same command.",
+    errno.ENXIO: "The disk is gone: bring it back, then run the same command.",
+    errno.ESTALE: "The server's folder is gone: mount it anew, then run the same command.",
+}
+"""What the user can do about an error of the disk."""
+
+
 @contextmanager
 def told_as_disk_refused(action: str) -> Iterator[None]:
-    """Turn an `OSError` into a sentence that says what could not be done and that the batch can be resumed."""
+    """Turn an `OSError` into a sentence that says what could not be done, and what to do about it."""
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise DiskRefused(
-            f"Could not {action}: {reason}. Free space or mend the disk, then run the same command."
-        ) from error
+        way_out = WAYS_OUT.get(error.errno or 0, "Free space or mend the disk, then run the same command.")
+        raise DiskRefused(f"Could not {action}: {reason}. {way_out}") from error
 
 
 def sync_folder(files: Files, folder: Path) -> None:

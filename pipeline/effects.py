@@ -15,6 +15,8 @@ import random
 import sqlite3
 import ssl
 import stat
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -115,6 +117,9 @@ class Locks(Protocol):
     def acquire(self, path: Path, holder: str) -> Callable[[], None]:
         """Take the lock, write `holder` into its file, and return what lets it go. Raises LockHeld."""
 
+    def is_seen(self, path: Path) -> bool:
+        """Tell whether a second process is refused the lock that this one holds, as it must be."""
+
 
 class Shelf(Protocol):
     """Small records that all processes of one user on one machine share."""
@@ -138,6 +143,8 @@ class Effects:
     open_database: Callable[[Path], sqlite3.Connection]
     """Opens (or creates) a SQLite file; the ledger sets its own pragmas."""
     locks: Locks = field(default_factory=lambda: SystemLocks())
+    mounts: Callable[[], str] = field(default_factory=lambda: system_mounts)
+    """Returns what is mounted, as lines of Linux's /proc/mounts; nothing where the system does not say."""
     shelf: Shelf | None = None
     """Where the budgets of calls are shared with other batches of this user; None to share them with nobody."""
 
@@ -248,6 +255,18 @@ class SystemThreads:
             self._lanes.popitem()[1].shutdown(wait=True)
 
 
+LOCK_REFUSED = 75
+LOCK_TRIED_S = 10.0
+TRIES_A_LOCK = f"""
+import fcntl, os, sys
+descriptor = os.open(sys.argv[1], os.O_RDWR)
+try:
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+except BlockingIOError:
+    sys.exit({LOCK_REFUSED})
+"""
+
+
 class SystemLocks:
     """`flock` on a file that is never deleted, and that children do not inherit."""
 
@@ -265,6 +284,17 @@ class SystemLocks:
             os.close(descriptor)
             raise
         return lambda: os.close(descriptor)
+
+    def is_seen(self, path: Path) -> bool:  # noqa: D102
+        command = [sys.executable, "-I", "-S", "-c", TRIES_A_LOCK, str(path)]
+        environ = {name: value for name, value in os.environ.items() if not name.endswith("_KEY")}
+        try:
+            tried = subprocess.run(  # noqa: S603 - this interpreter, and a program of ours
+                command, stdin=subprocess.DEVNULL, env=environ, check=False, timeout=LOCK_TRIED_S
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return False
+        return tried.returncode == LOCK_REFUSED
 
 
 class SystemShelf:
@@ -295,6 +325,15 @@ class SystemShelf:
 def open_database(path: Path) -> sqlite3.Connection:
     """Open a SQLite file in autocommit mode, usable from whichever thread holds the lane."""
     return sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=64)
+
+
+def system_mounts() -> str:
+    """Return what Linux says is mounted; nothing elsewhere."""
+    try:
+        with open("/proc/mounts", encoding="utf-8", errors="surrogateescape") as file:  # noqa: PTH123
+            return file.read()
+    except OSError:
+        return ""
 
 
 def system_connector(fresh: bool) -> aiohttp.BaseConnector:

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline import __version__
+from pipeline.cli.console import say
 from pipeline.ledger.lock import only_process
 from pipeline.ledger.mark import refuse_restored, write_mark
 from pipeline.ledger.store import Ledger
+from pipeline.ledger.trial import told_before_anything_is_sent, try_folder
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from pipeline.effects import Effects
@@ -56,7 +58,13 @@ class Epoch:
 
 @asynccontextmanager
 async def begin_epoch(
-    folder: BatchFolder, effects: Effects, marks: Path | None, *, command: str, restored: bool = False
+    folder: BatchFolder,
+    effects: Effects,
+    marks: Path | None,
+    *,
+    command: str,
+    restored: bool = False,
+    tell: Callable[[str], None] = say,
 ) -> AsyncIterator[Epoch]:
     """Take the batch's lock and open its ledger for writing; let both go at the end.
 
@@ -67,15 +75,20 @@ async def begin_epoch(
         command: the command that writes.
         restored: go on even where the ledger is older than its mark; the caller then moves the mark when it has dealt
             with that.
+        tell: given what the ledger has to say to the user, for as long as it is open.
 
     Raises:
-        BatchLocked: another process runs the batch. InputError: not a ledger of ours, or one restored from a copy.
+        BatchLocked: another process runs the batch. InputError: not a ledger of ours, one restored from a copy, or a
+            folder that cannot keep one.
         DiskRefused: the disk said no.
     """
     about = {"pid": os.getpid(), "host": socket.gethostname(), "version": __version__, "command": command}
     async with AsyncExitStack() as stack:
-        stack.enter_context(only_process(folder, effects))
-        ledger = await Ledger.open(folder.ledger, effects, about)
+        with told_before_anything_is_sent():
+            stack.enter_context(only_process(folder, effects))
+            for sentence in await effects.threads.run(try_folder, folder, effects):
+                tell(sentence)
+        ledger = await Ledger.open(folder.ledger, effects, about, tell)
         epoch = Epoch(ledger=ledger, effects=effects, marks=marks)
         stack.push_async_callback(lambda: ledger.close(epoch.ending))
         if not restored:

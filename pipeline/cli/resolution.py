@@ -18,9 +18,10 @@ from pipeline.cli.history import doubt_lines
 from pipeline.cli.seats import whereabouts
 from pipeline.cli.settings import BatchSettings
 from pipeline.cli.show_cmd import nearest
-from pipeline.errors import Exit, InputError, StaleWrite
+from pipeline.errors import DiskRefused, Exit, InputError, StaleWrite
 from pipeline.jobs.state import IN_DOUBT, UNSUCCESSFUL, State
 from pipeline.ledger.reader import reading
+from pipeline.ledger.results import write_results
 from pipeline.ledger.writer import DuplicateJob
 from pipeline.paths import BatchFolder, state_folder
 from pipeline.providers.registry import find_provider
@@ -273,6 +274,8 @@ async def _write_down(
             if not (wish.yes or rehearsal) and not ask(asked):
                 raise InputError("Nothing was changed.")
         await _record(wish, moves, epoch)
+        if moves:
+            await refresh_results(folder, effects)
         epoch.ending = f"{command}: {count(len(moves), 'item')}"
         return moves
 
@@ -294,6 +297,19 @@ async def _record(wish: Wish, moves: Sequence[Move], epoch: Epoch) -> None:
         raise InputError(f"{taken} Look for the right id; one clip is never shared between items.") from taken
     except StaleWrite as stale:
         raise InputError(f"Somebody else was faster: {stale} Look again with: clipmill resolve {wish.root}") from stale
+
+
+async def refresh_results(folder: BatchFolder, effects: Effects) -> None:
+    """Make `results.jsonl` say what the ledger says; the caller holds the lock. A stale view is no reason to fail."""
+
+    def rewrite() -> None:
+        with reading(folder.ledger, effects) as reader:
+            write_results(reader.jobs(), folder, effects.files)
+
+    try:
+        await effects.threads.run(rewrite)
+    except DiskRefused as refused:
+        say(f"{folder.results.name} was left as it was. {refused}")
 
 
 def price_of_another(job: Job, reader: Reader, prices: Prices, effects: Effects) -> Price:

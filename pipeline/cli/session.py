@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.cli.bars import shown
 from pipeline.cli.console import ask, count, put_json, say, usd
+from pipeline.cli.descriptors import make_room, needed
 from pipeline.cli.epoch import begin_epoch
 from pipeline.cli.rehearsal import sandbox_child
 from pipeline.cli.seats import make_seats
@@ -25,6 +26,7 @@ from pipeline.effects import SystemShelf
 from pipeline.errors import Exit, InputError
 from pipeline.jobs.state import IN_DOUBT, LIVE, UNSUCCESSFUL, State
 from pipeline.ledger.reader import reading
+from pipeline.ledger.trial import told_before_anything_is_sent
 from pipeline.paths import BatchFolder, state_folder
 from pipeline.planning.cost import quote_key
 from pipeline.providers.registry import account_from, find_provider
@@ -88,7 +90,8 @@ async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) 
     is_new = not folder.ledger.exists()
     if is_new:
         _refuse_orphaned_clips(folder)
-    make_folder(effects.files, folder.root)
+    with told_before_anything_is_sent():
+        make_folder(effects.files, folder.root)
     async with AsyncExitStack() as stack:
         marks = None if order.rehearsal else state_folder(environ) / "marks"
         epoch = await stack.enter_async_context(begin_epoch(folder, effects, marks, command=order.command))
@@ -102,6 +105,8 @@ async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) 
         seats = make_seats(names, settings, effects, environ, speed=order.speed, urls=urls)
         for seat in seats.values():
             stack.push_async_callback(seat.provider.close)
+        if tight := make_room(needed(seat.limits for seat in seats.values())):
+            say(tight)
         prices = await _price(order, settings, seats, folder, effects)
         progress = Progress()
         context = RunContext(

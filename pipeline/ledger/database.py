@@ -1,4 +1,4 @@
-"""Opening a ledger's SQLite file: pragmas, schema, and the refusal of files that are not ours.
+"""Opening a ledger's SQLite file: pragmas, and the refusal of files that are not ours or newer than we are.
 
 `synchronous=EXTRA` with the rollback journal is the one setting of SQLite's default journal under which a commit that
 returned survives a power cut: with FULL the removal of the journal is not made durable, and the commit can roll back.
@@ -6,28 +6,31 @@ returned survives a power cut: with FULL the removal of the journal is not made 
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from contextlib import contextmanager
-from importlib.resources import files
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 from pipeline.errors import DiskRefused, InputError
-from pipeline.jobs.state import CLIP_MOVES, MOVES
+from pipeline.ledger.layout import (
+    APPLICATION_ID,
+    STEPS,
+    as_if_migrated,
+    create,
+    migrate,
+    refresh_rules,
+    version_after,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
-    from random import Random
 
     from pipeline.effects import Effects
+    from pipeline.ledger.layout import Step
 
-APPLICATION_ID = 0x636C6D6C
-"""Marks the file as a clipmill ledger ("clml")."""
-VERSION = 1
-"""Raised with every change of the schema; `user_version` in the file."""
-BUSY_TIMEOUT_S = 30
+BUSY_TIMEOUT_S = 3
+"""How long a writer waits for a stranger who holds the file before it says so; then it waits on."""
+READER_TIMEOUT_S = 30
 WRITER_PRAGMAS = (
     "PRAGMA journal_mode = DELETE",
     "PRAGMA synchronous = EXTRA",
@@ -36,8 +39,15 @@ WRITER_PRAGMAS = (
     "PRAGMA trusted_schema = 0",
     "PRAGMA cell_size_check = 1",
     "PRAGMA secure_delete = 1",
-    f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000}",
 )
+
+
+def unheard(sentence: str) -> None:
+    """Take a sentence that nobody is there to be told."""
+
+
+class LedgerHeld(DiskRefused):
+    """Another program holds the file, and has for as long as anybody waited."""
 
 
 @contextmanager
@@ -48,8 +58,8 @@ def told_as_our_errors(path: Path) -> Iterator[None]:
     except sqlite3.IntegrityError:
         raise
     except sqlite3.OperationalError as error:
-        if "locked" in str(error):
-            raise DiskRefused(
+        if "database is locked" in str(error):
+            raise LedgerHeld(
                 f"Another program holds {path} open. Close it, then run the same command; nothing was lost."
             ) from error
         raise DiskRefused(
@@ -61,33 +71,53 @@ def told_as_our_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
-def open_writer(path: Path, effects: Effects) -> sqlite3.Connection:
-    """Open the ledger for writing, creating it where there is none.
+def open_writer(
+    path: Path, effects: Effects, tell: Callable[[str], None] = unheard, steps: Sequence[Step] = STEPS
+) -> sqlite3.Connection:
+    """Open the ledger for writing, creating it where there is none and migrating it where it is older.
+
+    Args:
+        path: the ledger's; the caller holds the batch's lock.
+        effects: what it is opened with.
+        tell: given a sentence where an older ledger was migrated.
+        steps: that lead from version 1 to this program's.
 
     Raises:
         InputError: the file is not a clipmill ledger, or was written by a newer version.
-        DiskRefused: the disk said no, or a stranger holds the file.
+        LedgerError: it is older, and could not be migrated; it is as it was.
+        LedgerHeld: a stranger holds the file. DiskRefused: the disk said no.
     """
+    wanted = version_after(steps)
     with told_as_our_errors(path):
         database = effects.open_database(path)
         with _closed_on_failure(database):
+            database.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000}")
             # Asked first: to set the journal's mode would change a stranger's file.
-            exists = _is_ours(database, path)
+            found = _version(database, path, wanted)
             for pragma in WRITER_PRAGMAS:
                 database.execute(pragma).fetchall()
-            if exists:
-                _refuse_damaged(database)
+            if not found:
+                create(database, effects.random, wanted)
+                return database
+            _refuse_damaged(database)
+            if found < wanted:
+                copy = migrate(database, path, effects, found, steps)
+                tell(f"{path} was brought from version {found} to {wanted}; as it was, it is kept as {copy.name}.")
             else:
-                _create(database, effects.random)
+                refresh_rules(database)
     return database
 
 
-def open_reader(path: Path, effects: Effects) -> sqlite3.Connection:
+def open_reader(path: Path, effects: Effects, steps: Sequence[Step] = STEPS) -> sqlite3.Connection:
     """Open an existing ledger for short reads, beside a process that may be writing.
 
+    An older ledger is not changed: what is read then is a copy in memory, in this program's layout.
+
     Raises:
-        InputError: there is no ledger there, or it is not ours.
+        InputError: there is no ledger there, it is not ours, or it was written by a newer version.
+        LedgerError: it is older, and cannot be read as if it were not.
     """
+    wanted = version_after(steps)
     if not effects.files.exists(path):
         raise InputError(f"There is no ledger at {path}. Name a batch folder, such as output/quickstart.")
     with told_as_our_errors(path):
@@ -96,10 +126,16 @@ def open_reader(path: Path, effects: Effects) -> sqlite3.Connection:
         with _closed_on_failure(database):
             database.execute("PRAGMA query_only = 1")
             database.execute("PRAGMA trusted_schema = 0")
-            database.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000}")
-            if not _is_ours(database, path):
+            database.execute(f"PRAGMA busy_timeout = {READER_TIMEOUT_S * 1000}")
+            found = _version(database, path, wanted)
+            if not found:
                 raise InputError(f"{path} is an empty ledger: nothing was ever planned there.")
-    return database
+            if found == wanted:
+                return database
+            copy = as_if_migrated(database, path, found, steps)
+        database.close()
+        copy.execute("PRAGMA query_only = 1")
+        return copy
 
 
 @contextmanager
@@ -111,18 +147,23 @@ def _closed_on_failure(database: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def _is_ours(database: sqlite3.Connection, path: Path) -> bool:
-    """Tell a ledger (True) from a new file (False); refuse anything else."""
+def _version(database: sqlite3.Connection, path: Path, wanted: int) -> int:
+    """Return a ledger's version, 0 for a new file; refuse anything else."""
     (application_id,) = database.execute("PRAGMA application_id").fetchone()
     (version,) = database.execute("PRAGMA user_version").fetchone()
     (objects,) = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     if not objects and not application_id:
-        return False
+        return 0
     if application_id != APPLICATION_ID:
         raise InputError(f"{path} is a database of another program; it is left untouched. Use another -o DIR.")
-    if version > VERSION:
-        raise InputError(f"{path} was written by a newer clipmill (ledger version {version}). Upgrade clipmill.")
-    return True
+    if version > wanted:
+        raise InputError(
+            f"{path} was written by a newer clipmill (ledger version {version}, and this one knows {wanted}). "
+            "Upgrade clipmill; the ledger is left untouched."
+        )
+    if version < 1:
+        raise sqlite3.DatabaseError(f"its version is {version}")
+    return int(version)
 
 
 def _refuse_damaged(database: sqlite3.Connection) -> None:
@@ -130,43 +171,3 @@ def _refuse_damaged(database: sqlite3.Connection) -> None:
     (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
         raise sqlite3.DatabaseError(" ".join(verdict.split()))
-
-
-def _create(database: sqlite3.Connection, random: Random) -> None:
-    schema = files("pipeline.ledger").joinpath("schema.sql").read_text(encoding="utf-8")
-    identity = str(UUID(int=random.getrandbits(128), version=4))
-    database.execute("BEGIN IMMEDIATE")
-    try:
-        for statement in _statements(schema):
-            database.execute(statement)
-        fill_moves(database)
-        database.execute("INSERT INTO money VALUES (1, 0)")
-        database.execute("INSERT INTO meta VALUES ('uuid', ?)", (json.dumps(identity),))
-        database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        database.execute(f"PRAGMA user_version = {VERSION}")
-        database.execute("COMMIT")
-    except BaseException:
-        if database.in_transaction:
-            database.execute("ROLLBACK")
-        raise
-
-
-def fill_moves(database: sqlite3.Connection) -> None:
-    """Give the database the code's table of legal moves."""
-    database.execute("DELETE FROM move")
-    database.execute("DELETE FROM clip_move")
-    moves = [(a.value, e.value, b.value) for a, e, b in MOVES if a is not None]
-    database.executemany("INSERT INTO move VALUES (?, ?, ?)", moves)
-    database.executemany(
-        "INSERT INTO clip_move VALUES (?, ?, ?)", [(a.value, e.value, b.value) for a, e, b in CLIP_MOVES]
-    )
-
-
-def _statements(script: str) -> Iterator[str]:
-    """Split a script into statements; `executescript` would commit in between."""
-    statement = ""
-    for line in script.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""

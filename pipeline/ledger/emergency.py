@@ -17,6 +17,7 @@ from pipeline.jobs.state import EventKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from pipeline.effects import Files
     from pipeline.paths import BatchFolder
@@ -46,6 +47,11 @@ class Emergency:
     def __init__(self, folder: BatchFolder, files: Files) -> None:
         self._folder = folder
         self._files = files
+
+    @property
+    def path(self) -> Path:
+        """Where the journal lies."""
+        return self._folder.emergency
 
     def keep_reserve(self) -> None:
         """Make the reserve, where there is none.
@@ -85,6 +91,17 @@ class Emergency:
         with told_as_disk_refused(f"read {path}"):
             old = self._files.read(path) if self._files.exists(path) else b""
         write_atomically(self._files, path, old + lines.encode())
+
+    def keep_only(self, events: Iterable[Event]) -> None:
+        """Make the journal hold these events and no others, durable on return.
+
+        Raises:
+            DiskRefused: it is as it was.
+        """
+        events = list(events)
+        if events != self.saved():
+            lines = "".join(json.dumps(event.to_json()) + "\n" for event in events)
+            write_atomically(self._files, self._folder.emergency, lines.encode())
 
     def saved(self) -> list[Event]:
         """Return what an earlier run saved; a torn last line is passed over, for it was never acted on."""

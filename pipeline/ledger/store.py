@@ -13,9 +13,11 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import DiskRefused, InputError, LedgerError, StaleWrite
-from pipeline.jobs.record import IllegalMove, apply
+from pipeline.errors import DiskRefused, InputError, StaleWrite
+from pipeline.jobs.record import apply
+from pipeline.ledger.database import unheard
 from pipeline.ledger.emergency import BEGINNINGS, Emergency
+from pipeline.ledger.salvage import take_in_saved
 from pipeline.ledger.writer import JobHead, Write, Writer
 from pipeline.paths import BatchFolder
 
@@ -57,19 +59,31 @@ class Ledger:
         self._broken: Exception | None = None
 
     @classmethod
-    async def open(cls, path: Path, effects: Effects, about: Mapping[str, Any]) -> Ledger:
+    async def open(
+        cls, path: Path, effects: Effects, about: Mapping[str, Any], tell: Callable[[str], None] = unheard
+    ) -> Ledger:
         """Open or create the ledger, begin an epoch, and take in what an earlier run had to save elsewhere.
 
-        The caller holds the batch's lock.
+        Args:
+            path: the ledger's; the caller holds the batch's lock.
+            effects: what it is opened with.
+            about: the process, for the record.
+            tell: given sentences for the user, on the event loop's thread, for as long as the ledger is open.
 
         Raises:
-            InputError: not a ledger of ours. DiskRefused: the disk said no.
+            InputError: not a ledger of ours. DiskRefused: the disk said no, or a stranger held the file for too long.
         """
         emergency = Emergency(BatchFolder(path.parent), effects.files)
-        writer = await effects.threads.run_alone(LANE, Writer.begin, path, effects, about)
+        loop = asyncio.get_running_loop()
+
+        def tell_from_the_lane(sentence: str) -> None:
+            loop.call_soon_threadsafe(tell, sentence)
+
+        writer = await effects.threads.run_alone(LANE, Writer.begin, path, effects, about, tell_from_the_lane)
         ledger = cls(writer, emergency, effects)
         try:
-            await ledger._take_in_saved()
+            for sentence in await effects.threads.run_alone(LANE, take_in_saved, writer, emergency):
+                tell(sentence)
             await effects.threads.run_alone(LANE, emergency.keep_reserve)
         except BaseException:
             await effects.threads.run_alone(LANE, writer.close)
@@ -172,25 +186,6 @@ class Ledger:
                 told.__cause__ = error
                 return refusals | dict.fromkeys(places, told)
         return refusals
-
-    async def _take_in_saved(self) -> None:
-        """Apply what an earlier run saved in its journal. An event that no longer fits was already taken in."""
-        events = await self._alone(self._emergency.saved)
-        if not events:
-            return
-        refused = False
-        for event in events:
-            job = await self._alone(self._writer.job, event.item_id, event.revision)
-            try:
-                write = Write(before=job, after=apply(job, event), event=event)
-                # Not by `record`, which on a disk that is still full would save it in the journal cleared below.
-                await self._alone(self._writer.commit, [write])
-            except IllegalMove:
-                continue
-            except LedgerError:
-                refused = True  # it stays in the journal, where it can be read, and keeps nobody from going on
-        if not refused:
-            await self._alone(self._emergency.clear)
 
     async def write_meta(self, values: Mapping[str, Any]) -> None:
         """Write facts about the batch as a whole: name, settings, cap."""

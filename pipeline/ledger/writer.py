@@ -12,9 +12,10 @@ from pipeline.errors import LedgerError, Paused, StaleWrite
 from pipeline.jobs.state import EventKind, State
 from pipeline.ledger import rows
 from pipeline.ledger.database import open_writer, told_as_our_errors
+from pipeline.ledger.patience import TRIES, patiently
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -53,21 +54,34 @@ class Write:
 
 
 class Writer:
-    """One connection and one epoch. Used by one thread at a time; every method is one transaction."""
+    """One connection and one epoch. Used by one thread at a time; every method is one transaction.
 
-    def __init__(self, path: Path, database: sqlite3.Connection, epoch: int) -> None:
+    A stranger who holds the file (a backup, somebody's sqlite3) is waited for, and the user is told. To open and to say
+    goodbye there is an end to that, since nothing is lost by giving up. To write down what happened there is none: no
+    answer is dropped because somebody reads, and no call that bills begins before its intent is down.
+    """
+
+    def __init__(self, path: Path, database: sqlite3.Connection, epoch: int, tell: Callable[[str], None]) -> None:
         self.path = path
         self.epoch = epoch
         self._database = database
+        self._tell = tell
 
     @classmethod
-    def begin(cls, path: Path, effects: Effects, about: Mapping[str, Any]) -> Writer:
+    def begin(cls, path: Path, effects: Effects, about: Mapping[str, Any], tell: Callable[[str], None]) -> Writer:
         """Open or create the ledger and begin an epoch.
 
+        Args:
+            path: the ledger's.
+            effects: what it is opened with.
+            about: the process, for the record.
+            tell: given sentences for the user, in the thread of whatever call they come from.
+
         Raises:
-            InputError: not a ledger of ours. DiskRefused: the disk said no.
+            InputError: not a ledger of ours. DiskRefused: the disk said no, or a stranger held the file for too long.
         """
-        writer = cls(path, open_writer(path, effects), epoch=0)
+        database = patiently(path, tell, lambda: open_writer(path, effects, tell), TRIES)
+        writer = cls(path, database, 0, tell)
         try:
             with writer._transaction() as database:
                 (last,) = database.execute("SELECT coalesce(max(epoch), 0) FROM run").fetchone()
@@ -84,10 +98,9 @@ class Writer:
     def end(self, at: datetime, outcome: str) -> None:
         """Say goodbye and close the file."""
         try:
-            with told_as_our_errors(self.path):
-                self._database.execute(
-                    "UPDATE run SET ended_at = ?, outcome = ? WHERE epoch = ?", (at.isoformat(), outcome, self.epoch)
-                )
+            goodbye = "UPDATE run SET ended_at = ?, outcome = ? WHERE epoch = ?"
+            values = (at.isoformat(), outcome, self.epoch)
+            patiently(self.path, self._tell, lambda: self._database.execute(goodbye, values), TRIES)
         finally:
             self.close()
 
@@ -98,11 +111,11 @@ class Writer:
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         database = self._database
+        patiently(self.path, self._tell, lambda: database.execute("BEGIN IMMEDIATE"))
         with told_as_our_errors(self.path):
-            database.execute("BEGIN IMMEDIATE")
             try:
                 yield database
-                database.execute("COMMIT")
+                patiently(self.path, self._tell, lambda: database.execute("COMMIT"))
             except BaseException:
                 if database.in_transaction:
                     database.execute("ROLLBACK")
@@ -197,8 +210,8 @@ class Writer:
 
     def meta(self, key: str) -> Any:
         """Return a fact about the batch as a whole, or None."""
-        row = self._database.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        return json.loads(row[0]) if row else None
+        rows_found = self._ask("SELECT value FROM meta WHERE key = ?", (key,))
+        return json.loads(rows_found[0][0]) if rows_found else None
 
     def write_meta(self, values: Mapping[str, Any]) -> None:
         """Write facts about the batch as a whole."""
@@ -211,8 +224,7 @@ class Writer:
 
     def learned(self) -> dict[str, Any]:
         """Return what earlier runs learned of each class of jobs."""
-        with told_as_our_errors(self.path):
-            return {name: json.loads(state) for name, state in self._database.execute("SELECT * FROM learned")}
+        return {name: json.loads(state) for name, state in self._ask("SELECT * FROM learned")}
 
     def keep_learned(self, learned: Mapping[str, Any]) -> None:
         """Keep what this run has learned, for the next one."""
@@ -251,17 +263,15 @@ class Writer:
 
     def jobs(self, states: Sequence[State] | None) -> list[Job]:
         """Return the jobs in some states (all of them for None), in the manifest's order."""
-        with told_as_our_errors(self.path):
-            if states is None:
-                return list(rows.read_jobs(self._database, "ORDER BY position, revision"))
-            names = [state.value for state in states]
-            marks = ",".join("?" * len(names))
-            return list(rows.read_jobs(self._database, f"WHERE state IN ({marks}) ORDER BY position, revision", names))
+        if states is None:
+            return self._read_jobs("ORDER BY position, revision")
+        names = [state.value for state in states]
+        marks = ",".join("?" * len(names))
+        return self._read_jobs(f"WHERE state IN ({marks}) ORDER BY position, revision", names)
 
     def job(self, item_id: str, revision: int) -> Job | None:
         """Return one job, or None where there is no such item."""
-        with told_as_our_errors(self.path):
-            return next(rows.read_jobs(self._database, "WHERE id = ? AND revision = ?", (item_id, revision)), None)
+        return next(iter(self._read_jobs("WHERE id = ? AND revision = ?", (item_id, revision))), None)
 
     def heads(self) -> list[JobHead]:
         """Return the least of every job, in the manifest's order."""
@@ -269,19 +279,16 @@ class Writer:
             "SELECT id, revision, state, provider, model, json_extract(record, '$.fingerprint'), committed_micro_usd "
             "FROM item ORDER BY position, revision"
         )
-        with told_as_our_errors(self.path):
-            return [JobHead(a, b, State(c), *rest) for a, b, c, *rest in self._database.execute(query)]
+        return [JobHead(a, b, State(c), *rest) for a, b, c, *rest in self._ask(query)]
 
     def committed_usd(self) -> float:
         """Return what is spent, reserved or in doubt, over all items."""
-        with told_as_our_errors(self.path):
-            (micro,) = self._database.execute("SELECT committed_micro_usd FROM money").fetchone()
+        ((micro,),) = self._ask("SELECT committed_micro_usd FROM money")
         return float(micro) / rows.MICRO
 
     def last_event(self) -> int:
         """Return the number of the newest event; 0 for none."""
-        with told_as_our_errors(self.path):
-            (seq,) = self._database.execute("SELECT coalesce(max(seq), 0) FROM event").fetchone()
+        ((seq,),) = self._ask("SELECT coalesce(max(seq), 0) FROM event")
         return int(seq)
 
     def interrupted_doubts(self, epochs: int) -> list[int]:
@@ -291,5 +298,16 @@ class Writer:
             "AND json_extract(event.data, '$.failure.kind') = 'interrupted') FROM run ORDER BY epoch DESC LIMIT ?"
         )
         kinds = (EventKind.SUBMIT_LOST.value, EventKind.CLAIM_LOST.value)
-        with told_as_our_errors(self.path):
-            return [found for (found,) in self._database.execute(query, (*kinds, epochs))]
+        return [found for (found,) in self._ask(query, (*kinds, epochs))]
+
+    def has(self, event: Event) -> bool:
+        """Tell whether this very event was written."""
+        query = "SELECT 1 FROM event WHERE item_id = ? AND revision = ? AND kind = ? AND at = ? AND data = ?"
+        values = (event.item_id, event.revision, event.kind.value, event.at.isoformat(), rows.compact(event.data))
+        return bool(self._ask(query, values))
+
+    def _ask(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        return patiently(self.path, self._tell, lambda: self._database.execute(query, values).fetchall())
+
+    def _read_jobs(self, where: str, values: Sequence[Any] = ()) -> list[Job]:
+        return patiently(self.path, self._tell, lambda: list(rows.read_jobs(self._database, where, values)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -130,6 +131,13 @@ def test_each_answer_moves_its_item_and_no_other(doubtful: Path, item: str, answ
     assert state_of(doubtful, "elk") == "submit_in_doubt"
     told = f"To go on: clipmill resume {doubtful}" in said.err
     assert told is (answer != ["--abandon"])
+
+
+def test_results_say_at_once_how_a_doubt_was_settled(doubtful: Path) -> None:
+    assert call("resolve", doubtful, "fox", "--abandon").code == 4
+
+    rows = {row["id"]: row["state"] for row in map(json.loads, (doubtful / "results.jsonl").read_text().splitlines())}
+    assert (rows["fox"], rows["owl"]) == ("abandoned", "claim_in_doubt")
 
 
 def test_all_doubts_can_be_given_up_at_once(doubtful: Path) -> None:

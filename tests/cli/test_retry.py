@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -150,3 +151,28 @@ def test_an_abandoned_doubt_that_is_retried_is_counted_twice(tmp_path: Path) -> 
         ended = shop.call("resume", "output/shop", "--json")
         assert (ended.code, ended.json["spent_usd"]) == (0, pytest.approx(2 * price))
         assert charged_usd(sandbox.bill()) == pytest.approx(2 * price)
+
+
+def states_in_results(root: Path) -> dict[str, str]:
+    rows = map(json.loads, (root / "results.jsonl").read_text().splitlines())
+    return {row["id"]: row["state"] for row in rows}
+
+
+def test_results_say_at_once_what_is_to_be_attempted_again(ended: Path) -> None:
+    assert call("retry", ended, "wave").code == 2, "nobody could be asked"
+    assert not (ended / "results.jsonl").exists()
+
+    assert call("retry", ended, "wave", "--yes").code == 0
+
+    assert states_in_results(ended)["wave"] == "planned"
+    assert states_in_results(ended)["gone"] == "lost"
+
+
+def test_results_that_cannot_be_written_do_not_keep_an_item_from_being_retried(ended: Path) -> None:
+    (ended / "results.jsonl").mkdir()
+    (ended / "results.jsonl" / "mine").touch()
+
+    said = call("retry", ended, "wave", "--yes")
+
+    assert (said.code, "results.jsonl was left as it was." in said.err) == (0, True)
+    assert "wave: to be attempted again." in said.err

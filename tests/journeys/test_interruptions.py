@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -195,3 +196,68 @@ def test_the_key_is_in_no_argument_list_and_in_no_file(journey: Journey) -> None
     for path in (journey.folder / "out").rglob("*"):
         if path.is_file():
             assert key.encode() not in path.read_bytes(), path
+
+
+def test_a_folder_that_cannot_be_made_is_told_before_anything_is_sent(journey: Journey) -> None:
+    before = requests_made(journey.vendor)
+    child = journey.start("-o", "m.yaml/out")
+    _, err = child.communicate(timeout=30)
+    assert child.returncode == 2
+    assert "Could not create the folder m.yaml/out: Not a directory." in err
+    assert err.endswith("Nothing was sent.\n")
+    assert requests_made(journey.vendor) == before
+
+
+def test_a_manifest_that_is_edited_during_a_run_changes_nothing_in_it(journey: Journey) -> None:
+    manifest = journey.folder / "m.yaml"
+    charged_before = len(ask(journey.vendor["bill"])["charges"])
+    child = journey.start_and_wait_for_the_first_submit()
+    edited = manifest.read_text().replace("A wave, repeat: 12", "A mountain, repeat: 15")
+    manifest.write_text(edited)
+    _, err = child.communicate(timeout=60)
+    assert child.returncode == 0, err
+    rows = [json.loads(line) for line in (journey.folder / "out" / "results.jsonl").read_text().splitlines()]
+    assert [(row["prompt"], row["state"]) for row in rows] == [("A wave", "done")] * 12
+    assert len(ask(journey.vendor["bill"])["charges"]) - charged_before == 12
+    child = journey.start()
+    _, err = child.communicate(timeout=30)
+    assert child.returncode == 2, "the next run compares, and asks"
+    assert "--on-change" in err
+
+
+def test_a_process_that_is_stopped_and_continued_goes_on(journey: Journey) -> None:
+    """Ctrl-Z, a while, and fg: what the vendor did meanwhile is found, and nothing is sent again."""
+    charged_before = len(ask(journey.vendor["bill"])["charges"])
+    child = journey.start_and_wait_for_the_first_submit()
+    child.send_signal(signal.SIGSTOP)
+    _, status = os.waitpid(child.pid, os.WUNTRACED)
+    assert os.WIFSTOPPED(status)
+    time.sleep(0.2)  # what had left when it stopped arrives
+    asked = requests_made(journey.vendor)
+    time.sleep(1.0)  # 100 s of the vendor's
+    assert requests_made(journey.vendor) == asked
+    child.send_signal(signal.SIGCONT)
+    _, err = child.communicate(timeout=60)
+    assert child.returncode == 0, err
+    assert len(list((journey.folder / "out" / "clips").glob("*.mp4"))) == 12
+    assert len(ask(journey.vendor["bill"])["charges"]) - charged_before == 12
+
+
+MAKES_AND_FETCHES = {
+    "modelmax": {"modelmax-submit", "modelmax-status", "modelmax-result", "modelmax-content"},
+    "venice": {"venice-quote", "venice-queue", "venice-retrieve", "venice-download"},
+}
+
+
+def test_nothing_is_asked_of_a_vendor_but_what_makes_and_fetches_clips(journey: Journey) -> None:
+    """No clip is given up at a vendor before it is at home, for none is given up there at all."""
+
+    def calls() -> dict[str, int]:
+        endpoints = ask(f"{journey.vendor['sandbox']}/sandbox/requests")["endpoints"]
+        return {name: sum(counts.values()) for name, counts in endpoints.items()}
+
+    before = calls()
+    journey.finish()
+    made = {name for name, count in calls().items() if count > before.get(name, 0) and not name.startswith("sandbox")}
+    (allowed,) = [names for names in MAKES_AND_FETCHES.values() if made & names]
+    assert made <= allowed

@@ -48,6 +48,8 @@ class Machine:
     folder: BatchFolder
     connections: list[sqlite3.Connection] = field(default_factory=list)
     statements: list[str] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+    """What the ledger had to say to the user."""
     reserve_helps: bool = False
     files_full: bool = False
     _full: bool = False
@@ -85,7 +87,7 @@ class Machine:
         return sum(statement.startswith(word) for statement in self.statements)
 
     async def open(self) -> Ledger:
-        return await Ledger.open(self.path, self.effects, {"pid": 1})
+        return await Ledger.open(self.path, self.effects, {"pid": 1}, self.told.append)
 
     @asynccontextmanager
     async def ledger(self) -> AsyncIterator[Ledger]:

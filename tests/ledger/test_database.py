@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pipeline.errors import DiskRefused, InputError
-from pipeline.ledger.database import APPLICATION_ID, VERSION, open_reader, open_writer, told_as_our_errors
+from pipeline.ledger.database import open_reader, open_writer, told_as_our_errors
+from pipeline.ledger.layout import APPLICATION_ID, VERSION
 from pipeline.ledger.reader import reading
 from tests.ledger.ledgers import Machine, plan, start
 
@@ -163,7 +164,7 @@ async def test_a_writer_is_set_as_the_papers_say(machine: Machine) -> None:
         assert pragma("trusted_schema") == 0
         assert pragma("cell_size_check") == 1
         assert pragma("secure_delete") == 1
-        assert pragma("busy_timeout") == 30_000
+        assert pragma("busy_timeout") == 3_000, "then the user is told who is in the way, and it is tried again"
         assert pragma("application_id") == APPLICATION_ID
         assert pragma("user_version") == VERSION
         assert pragma("integrity_check") == "ok"

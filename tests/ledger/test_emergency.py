@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -105,14 +107,75 @@ async def test_what_was_already_taken_in_is_passed_over(machine: Machine) -> Non
         fox = await ledger.record(*start(await ledger.record(*plan())))
         move = accept(fox, "op-1")
         await ledger.record(*move)
-    gone = event(E.SUBMIT_ACCEPTED, "withdrawn", 1, receipt=receipt("op-2"))
-    Emergency(machine.folder, SystemFiles()).save([move[1], gone])
+    Emergency(machine.folder, SystemFiles()).save([move[1]])
 
     async with machine.ledger() as again:
         assert (await again.job("fox", 1)).job_id == "op-1"
 
     assert machine.kinds().count("submit_accepted") == 1
     assert not machine.folder.emergency.exists()
+    assert machine.told == []
+
+
+async def test_a_saved_answer_with_an_id_that_another_item_holds_becomes_a_doubt_with_its_evidence(
+    machine: Machine,
+) -> None:
+    """As in a run that gets such an answer; what was accepted may have been paid for."""
+    async with machine.ledger() as ledger:
+        jobs = await ledger.record_all([plan("fox"), plan("deer"), plan("owl")])
+        fox, deer, owl = await ledger.record_all([start(job) for job in jobs])
+        await ledger.record(*accept(fox, "op-1"))
+    Emergency(machine.folder, SystemFiles()).save([accept(deer, "op-1")[1], accept(owl, "op-2")[1]])
+
+    async with machine.ledger() as again:
+        held = await again.job("deer", 1)
+        assert (held.state, held.committed_usd) == (S.SUBMIT_IN_DOUBT, 1.0)
+        assert held.failure is not None
+        assert held.failure.kind == "duplicate_job_id"
+        assert held.failure.evidence["receipt"]["job_id"] == "op-1"
+        assert (await again.job("owl", 1)).job_id == "op-2", "it takes no other answer down"
+    assert not machine.folder.emergency.exists()
+    assert [sentence.partition(":")[0] for sentence in machine.told] == ["deer is in doubt"]
+
+
+async def test_a_saved_answer_that_the_ledger_refuses_stays_in_the_journal_and_is_told_of_once(
+    machine: Machine,
+) -> None:
+    async with machine.ledger() as ledger:
+        jobs = await ledger.record_all([plan("fox"), plan("deer")])
+        fox, deer = await ledger.record_all([start(job) for job in jobs])
+    unknown = event(E.SUBMIT_ACCEPTED, "nobody", 1, receipt=receipt("op-9"))
+    Emergency(machine.folder, SystemFiles()).save([accept(fox, "op-1")[1], unknown, accept(deer, "op-2")[1]])
+
+    for _ in range(3):
+        async with machine.ledger() as again:
+            assert [job.job_id for job in await again.jobs()] == ["op-1", "op-2"]
+
+    assert [json.loads(line)["item_id"] for line in machine.folder.emergency.read_text().splitlines()] == ["nobody"]
+    (sentence,) = machine.told
+    assert sentence.startswith("An answer for nobody (submit_accepted at ")
+    assert f"It stays in {machine.folder.emergency}" in sentence
+
+    another = event(E.SUBMIT_ACCEPTED, "nobody", 2, receipt=receipt("op-8"))
+    Emergency(machine.folder, SystemFiles()).save([another])
+    async with machine.ledger():
+        assert len(machine.told) == 3, "what is new is told, with all that is there"
+
+
+async def test_a_saved_answer_that_the_database_alone_refuses_stays_in_the_journal(machine: Machine) -> None:
+    async with machine.ledger() as ledger:
+        fox = await ledger.record(*start(await ledger.record(*plan())))
+    overdrawn = move(fox, E.SUBMIT_ACCEPTED, receipt=receipt("op-1") | {"answer": {}})
+    Emergency(machine.folder, SystemFiles()).save([overdrawn[1]])
+    with closing(sqlite3.connect(machine.path, isolation_level=None)) as database:
+        database.execute("ALTER TABLE item ADD COLUMN never TEXT CHECK (state <> 'submitted')")
+
+    async with machine.ledger() as again:
+        assert (await again.job("fox", 1)).state is S.SUBMITTING
+
+    assert machine.folder.emergency.exists()
+    assert len(machine.told) == 1
+    assert "the ledger refused submit_accepted" in machine.told[0]
 
 
 async def test_answers_that_fit_on_no_disk_are_told_with_their_ids(machine: Machine) -> None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pipeline.jobs.state import CLIP_MOVES, MOVES, ClipState, EventKind, State
-from pipeline.ledger.database import fill_moves, open_writer
+from pipeline.ledger.database import open_writer
+from pipeline.ledger.layout import fill_moves
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -521,19 +521,6 @@ async def test_a_failed_commit_refuses_every_new_beginning_from_then_on(machine:
         assert (await again.record(*start(await again.job("fox", 1)))).state is S.SUBMITTING
 
 
-async def test_a_stranger_who_holds_the_file_is_told_of(machine: Machine) -> None:
-    ledger = await machine.open()
-    machine.connections[-1].execute("PRAGMA busy_timeout = 0")
-    stranger = machine.effects.open_database(machine.path)
-    stranger.execute("BEGIN IMMEDIATE")
-
-    with pytest.raises(DiskRefused, match=r"Another program holds .*ledger.sqlite open. Close it"):
-        await ledger.record(*plan())
-
-    stranger.close()
-    await ledger.close("finished")
-
-
 async def test_a_goodbye_that_cannot_be_written_still_closes_the_file(machine: Machine) -> None:
     ledger = await machine.open()
     mine = machine.connections[-1]
