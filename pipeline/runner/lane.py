@@ -229,6 +229,11 @@ class Lane:
         self.halted = self.halted or reason
         self.close(reason)
 
+    def leave_planned(self, why: str) -> None:
+        """Tell why an item, or all of a model, is not submitted by this run; everything else goes on."""
+        self.unfinished = self.unfinished or why
+        self.run.progress.note(why)
+
     def not_delivered(self) -> None:
         """Count a clip that was paid for and cannot be had; too many of them close the lane."""
         progress = self.run.progress

@@ -86,7 +86,7 @@ async def _submit_one(lane: Lane, head: Head) -> None:
     except OverBudget as reason:
         lane.close(str(reason))
     except InputError as changed:
-        lane.close(f"An input file is not what it was when the batch was planned: {changed}")
+        lane.leave_planned(f"{job.item_id} was not submitted: {changed}")
     finally:
         lane.billing_slots.release(head)
         lane.planned.returned(head.model)

@@ -484,6 +484,18 @@ def test_an_input_that_is_no_longer_what_was_planned_sends_nothing_and_says_so(
         assert batch.job().state == "done"
 
 
+def test_an_input_that_has_changed_holds_up_its_own_item_alone(tmp_path: Path) -> None:
+    (tmp_path / "fox.png").write_bytes(b"another fox")
+    wanted = [with_picture("i0", b"a fox"), *(an_item(f"i{number}", "venice") for number in range(1, 6))]
+    with staged("venice", wanted=wanted) as (script, batch):
+        batch.inputs = tmp_path
+        (reason,) = batch.run().paused_because
+        assert reason.startswith("i0 was not submitted: fox.png has changed since the item was planned.")
+        assert batch.states() == {"i0": "planned"} | {f"i{number}": "done" for number in range(1, 6)}
+        assert script.count("submit") == 5
+        assert reason in batch.progress.notes
+
+
 def test_an_input_that_vanishes_after_the_submit_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "fox.png").write_bytes(b"a fox")
     cut = {"i0": [After(5.0, Refused(scope=Scope.ACCOUNT, kind="x", message="Bad key."))]}
