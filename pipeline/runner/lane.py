@@ -146,8 +146,8 @@ class Lane:
     """Looks under way."""
     arriving: int = 0
     """Clips that looks found and that wait, their connections open, until there is a slot to download them in."""
-    refusals: dict[str, int] = field(default_factory=dict)
-    """Refusals in a row that concern a whole model."""
+    refusals: dict[str, tuple[str, int]] = field(default_factory=dict)
+    """By model: the reason of its last refusal (empty where it is the model's), and how often in a row it was that."""
     reached_at: float = 0.0
     """When the vendor last answered at all."""
     not_sent: int = 0

@@ -12,6 +12,7 @@ What each answer means for money is decided here and nowhere below:
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import InputError
@@ -39,6 +40,9 @@ ORPHANS_MOST = 3
 """How many submits of an item may be lost in a row where that costs nothing, before the item fails."""
 NOT_SENT_MOST = 5
 REFUSALS_MOST = 3
+"""Refusals of a model in a row, for the same reason, before its other items are left planned."""
+ABOUT_CONTENT = re.compile(r"polic(?:y|ies)|moderat|safety|consent", re.IGNORECASE)
+"""Refusals of what one item shows or says: they tell nothing of the next one."""
 SUBMITS_AT_ONCE = 16
 
 
@@ -171,15 +175,27 @@ async def _reject(lane: Lane, job: Job, answer: Refused) -> None:
     lane.failures.note(lane.now())
     told = failure(answer.kind, answer.message, Billing.UNBILLED, details=dict(answer.details))
     await lane.record(job, EventKind.SUBMIT_REFUSED, failure=told)
-    if answer.scope is not Scope.MODEL:
+    _count_refusal(lane, job.request.model, answer)
+
+
+def _count_refusal(lane: Lane, model: str, answer: Refused) -> None:
+    """Give a model up that is refused time and again: what is wrong is then wrong with all of its items.
+
+    Of refusals that concern an item, only the same one counts, and none that is about what the item shows.
+    """
+    about_model = answer.scope is Scope.MODEL
+    if not about_model and ABOUT_CONTENT.search(f"{answer.kind} {answer.message}"):
         return
-    model = job.request.model
-    lane.refusals[model] = lane.refusals.get(model, 0) + 1
-    if lane.refusals[model] >= REFUSALS_MOST:
-        reason = f"{lane.name} refused {model} {REFUSALS_MOST} times ({answer.message}); its other items stay planned."
+    error = "" if about_model else f"{answer.kind}: {answer.message}"
+    last, times = lane.refusals.get(model, ("", 0))
+    times = times + 1 if error == last else 1
+    lane.refusals[model] = (error, times)
+    if times >= REFUSALS_MOST:
         lane.planned.close_model(model)
-        lane.unfinished = lane.unfinished or reason
-        lane.run.progress.note(reason)
+        lane.leave_planned(
+            f"{lane.name} refused {model} {REFUSALS_MOST} times in a row ({answer.message}); its other items stay "
+            "planned. Correct them, or run the same command to try the next."
+        )
 
 
 async def _write_lost(lane: Lane, job: Job, answer: Ambiguous) -> None:

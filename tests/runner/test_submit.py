@@ -198,8 +198,32 @@ def test_refusals_of_a_model_count_only_in_a_row() -> None:
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_refusals_of_items_close_nothing(provider: str) -> None:
-    with staged(provider, 8, submits={f"i{number}": [BAD_PROMPT] for number in range(7)}) as (_, batch):
+def test_after_the_same_refusal_three_times_in_a_row_the_models_other_items_stay_planned(provider: str) -> None:
+    other = [an_item(f"o{number}", provider, model="another") for number in range(4)]
+    refused = {f"i{number}": repeat(BAD_PROMPT) for number in range(9)}
+    with staged(provider, wanted=[*items(9, provider), *other], submits=refused) as (script, batch):
+        (reason,) = batch.run().paused_because
+        assert reason.startswith(f"{provider} refused {MODELS[provider]} 3 times in a row (The prompt is too long.)")
+        assert sorted(batch.states().values()) == ["done"] * 4 + ["planned"] * 6 + ["rejected"] * 3
+        assert script.count("submit") == 3 + 4
+        batch.run()
+        assert script.count("submit") == 6 + 4  # told to go on, it asks again
+
+
+def test_refusals_of_items_count_only_in_a_row_and_for_one_reason() -> None:
+    other = Refused(scope=Scope.ITEM, kind="invalid_request", message="Not this length.")
+    told = {1: BAD_PROMPT, 2: BAD_PROMPT, 4: BAD_PROMPT, 5: BAD_PROMPT, 6: other, 7: BAD_PROMPT, 8: other}
+    refused = {f"i{number}": [answer] for number, answer in told.items()}
+    with staged("venice", 10, submits=refused, limits={"concurrent_billing": 1}) as (_, batch):
+        assert not batch.run().paused_because
+        assert [number for number in range(10) if batch.states()[f"i{number}"] == "done"] == [0, 3, 9]
+
+
+@pytest.mark.parametrize("kind", ["content_policy_violation", "needs_consent"])
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_refusals_of_what_items_show_close_nothing(provider: str, kind: str) -> None:
+    refused = Refused(scope=Scope.ITEM, kind=kind, message="Not this.")
+    with staged(provider, 8, submits={f"i{number}": [refused] for number in range(7)}) as (_, batch):
         assert not batch.run().paused_because
         assert list(batch.states().values()) == ["rejected"] * 7 + ["done"]
 
@@ -305,7 +329,8 @@ def test_submits_that_cost_nothing_need_no_slot_of_those_that_bill() -> None:
 
 
 def test_refused_submits_never_come_closer_than_the_vendor_tolerates() -> None:
-    refused = {f"i{number}": [After(0.4, BAD_PROMPT)] for number in range(60)}
+    bad = [Refused(scope=Scope.ITEM, kind="invalid_request", message=f"Not a word {number}.") for number in range(60)]
+    refused = {f"i{number}": [After(0.4, answer)] for number, answer in enumerate(bad)}
     limits = {"submits_per_minute": None, "concurrent_billing": 30}
     with staged("venice", 60, submits=refused, limits=limits) as (script, batch):
         batch.run()
