@@ -42,6 +42,8 @@ UNDELIVERED_LEAST, UNDELIVERED_SHARE = 10, 0.05
 """Submitting stops after more paid clips than this were not delivered: a number, or a share of the items."""
 
 
+OFFLINE_S = 120.0
+"""For how long calls must have failed to leave before the network counts as gone."""
 IN_FLIGHT, IN_FLIGHT_LEAST = 100, 8
 """Jobs at a vendor at once: where no rate limits them or nothing is known of their length, and at the least."""
 LOOKS_FOR_FINDING = 0.6
@@ -148,10 +150,10 @@ class Lane:
     """Clips that looks found and that wait, their connections open, until there is a slot to download them in."""
     refusals: dict[str, tuple[str, int]] = field(default_factory=dict)
     """By model: the reason of its last refusal (empty where it is the model's), and how often in a row it was that."""
-    reached_at: float = 0.0
-    """When the vendor last answered at all."""
     not_sent: int = 0
     """Calls in a row that could not be sent."""
+    unsent_since: float = 0.0
+    """When the first of them was found to be unsent."""
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -164,7 +166,6 @@ class Lane:
             "looks", EvenPace(limits.looks_per_minute) if limits.looks_per_minute else Unpaced()
         )
         self.claims = self._endpoint("claims", Unpaced())
-        self.reached_at = self.now()
         self.failures = FailureBudget(limits.failures_per_30_s)
         self.schedule = Schedule(limits.look_spacing_s / limits.speed, limits.speed)
         self.billing_slots = BillingSlots(limits.concurrent_billing)
@@ -204,6 +205,22 @@ class Lane:
     def scaled(self, seconds: float) -> float:
         """Return a wait as long as it is at this run's speed."""
         return seconds / self.seat.limits.speed
+
+    def heard(self, *, sent: bool) -> None:
+        """Note whether a call could be sent."""
+        if sent:
+            self.not_sent = 0
+            return
+        self.unsent_since = self.unsent_since if self.not_sent else self.now()
+        self.not_sent += 1
+
+    def outage_s(self) -> float:
+        """Return for how long no call could be sent, at this run's speed; 0 where the last one could.
+
+        It counts from the first call that failed, not from the last that did not: between two looks at slow jobs may
+        lie minutes of silence.
+        """
+        return (self.now() - self.unsent_since) * self.seat.limits.speed if self.not_sent else 0.0
 
     def changed(self) -> None:
         """Wake whoever waits for something to change."""

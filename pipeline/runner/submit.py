@@ -22,7 +22,7 @@ from pipeline.ledger.writer import DuplicateJob, OverBudget
 from pipeline.planning.inputs import read_inputs
 from pipeline.providers.answers import Accepted, Ambiguous, Billing, NotSent, Refused, Scope, Throttled
 from pipeline.providers.base import BilledAt
-from pipeline.runner.lane import failure
+from pipeline.runner.lane import OFFLINE_S, failure
 from pipeline.runner.money import refresh_quote
 from pipeline.runner.planned import Head
 from pipeline.runner.progress import Binding
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 ORPHANS_MOST = 3
 """How many submits of an item may be lost in a row where that costs nothing, before the item fails."""
 NOT_SENT_MOST = 5
+"""Submits in a row that could not be sent, over `OFFLINE_S` at the least, before no more is submitted for now."""
 REFUSALS_MOST = 3
 """Refusals of a model in a row, for the same reason, before its other items are left planned."""
 ABOUT_CONTENT = re.compile(r"polic(?:y|ies)|moderat|safety|consent", re.IGNORECASE)
@@ -119,7 +120,7 @@ async def _intend_and_send(lane: Lane, job: Job, contents: dict[str, bytes]) -> 
 
 async def settle_submit(lane: Lane, job: Job, answer: SubmitAnswer) -> None:
     """Write down what became of a submit, then act on it."""
-    lane.not_sent = lane.not_sent + 1 if isinstance(answer, NotSent) else 0
+    lane.heard(sent=not isinstance(answer, NotSent))
     match answer:
         case Accepted():
             await _accept(lane, job, answer)
@@ -136,10 +137,11 @@ async def settle_submit(lane: Lane, job: Job, answer: SubmitAnswer) -> None:
             lane.run.progress.throttled += 1
             await _put_back(lane, job, answer.message)
         case NotSent():
-            wait_s = lane.scaled(backoff_s(lane.not_sent, lane.run.effects.random))
+            # By the time that it lasts, not by the calls: many that left together fail together.
+            wait_s = lane.scaled(backoff_s(1, lane.run.effects.random, base_s=max(1.0, lane.outage_s())))
             lane.submits.hold(lane.now() + wait_s)
             await _put_back(lane, job, answer.message)
-            if lane.not_sent >= NOT_SENT_MOST:
+            if lane.not_sent >= NOT_SENT_MOST and lane.outage_s() >= OFFLINE_S:
                 lane.close(f"{lane.name} cannot be reached: {answer.message}. Check the network, then resume.")
         case Ambiguous():
             await _write_lost(lane, job, answer)

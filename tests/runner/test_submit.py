@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from itertools import repeat
+from itertools import pairwise, repeat
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -28,6 +28,7 @@ from pipeline.providers.answers import (
     Transient,
 )
 from pipeline.providers.base import Account, BilledAt, InputFile
+from pipeline.runner.lane import OFFLINE_S
 from tests.runner.staged import (
     CAPABILITIES,
     PROVIDERS,
@@ -40,7 +41,10 @@ from tests.support.batches import BASE_URLS, MODELS, an_item, items
 from tests.support.scripted_provider import After, receipt_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.support.simulation.world import World
 
 NO_ROUTE = NotSent(message="There is no route to the host")
 NO_ANSWER = Ambiguous(message="The connection was cut.", evidence={"status": None, "body": ""})
@@ -229,16 +233,38 @@ def test_refusals_of_what_items_show_close_nothing(provider: str, kind: str) -> 
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_five_submits_in_a_row_that_could_not_be_sent_pause_the_batch(provider: str) -> None:
+def test_submits_that_could_not_be_sent_for_two_minutes_pause_the_batch(provider: str) -> None:
     with staged(provider, 3, submits={f"i{number}": repeat(NO_ROUTE) for number in range(3)}) as (script, batch):
         outcome = batch.run()
-        assert script.count("submit") == 5
         assert set(batch.states().values()) == {"planned"}
         assert {job.attempt for job in batch.jobs()} == {0}
         (reason,) = outcome.paused_because
         assert reason == f"{provider} cannot be reached: {NO_ROUTE.message}. Check the network, then resume."
-        gaps = [b - a for a, b in zip(script.times("submit"), script.times("submit")[1:], strict=False)]
-        assert all(longer > shorter for shorter, longer in zip(gaps, gaps[2:], strict=False))
+        sent = script.times("submit")
+        assert 5 <= len(sent) <= 15
+        assert OFFLINE_S <= sent[-1] - sent[0] <= OFFLINE_S + 60.0
+        gaps = [b - a for a, b in pairwise(sent)]
+        assert gaps[0] <= 1.0
+        assert all(longer > shorter for shorter, longer in zip(gaps, gaps[4:], strict=False))
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_blip_of_the_network_ends_no_run_however_many_submits_it_hits(provider: str, seed: int) -> None:
+    def blip(world: World) -> Iterator[Any]:
+        while True:
+            yield NO_ROUTE if 10.0 <= world.loop.time() < 13.0 else None
+
+    limits = {"concurrent_billing": 16, "submits_per_minute": None}
+    with staged(provider, 200, submits={}, limits=limits, seed=seed, latency_s=(0.0, 0.1)) as (script, batch):
+        answers = blip(batch.world)
+        script.submits.update({f"i{number}": answers for number in range(1, 200)})
+        script.submits["i0"] = [After(9.99, None)]  # the others leave together, at about ten seconds
+        assert not batch.run().paused_because
+        assert set(batch.states().values()) == {"done"}
+        unsent = [at for at in script.times("submit") if 10.0 <= at < 13.0]
+        assert len(unsent) >= 5
+        assert min(at for at in script.times("submit") if at >= 13.0) <= 17.0
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
