@@ -1,14 +1,15 @@
 """One provider's share of a run: what its submit, look and collect tasks have in common.
 
-A lane closes when no more may be submitted (funds, budget, refusals) and still brings home what is paid for; it halts
-when nothing at all can be asked (the key is refused, the network is gone) and leaves every job as it is.
+A lane closes when no more may be submitted (funds, budget, refusals) and still brings home what is paid for; it drains
+when claims are refused and only what is claimed can be brought home; it halts when nothing at all can be asked (the key
+is refused, the network is gone) and leaves every job as it is.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
@@ -23,7 +24,7 @@ from pipeline.runner.planned import Head, Planned
 from pipeline.runner.schedule import Live, Schedule
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import AsyncIterator, Coroutine
     from pathlib import Path
 
     from pipeline.effects import Effects
@@ -94,11 +95,11 @@ class RunContext:
     max_clip_bytes: int = 2 << 30
 
 
-class BillingSlots:
-    """How many calls that can bill may be open at once: begun, and their outcome not yet on its way to the disk.
+class Slots:
+    """How many jobs may do something at once; a job that has a slot may ask for it again, and keeps the one.
 
-    A slot is free again as soon as the outcome is queued for a commit. The next intent is queued behind it and its
-    call leaves only when that is durable, so the ledger never holds more open intents than there are slots.
+    Those of calls that can bill are free again as soon as the outcome is queued for a commit. The next intent is queued
+    behind it and its call leaves only when that is durable, so the ledger never holds more open intents than slots.
     """
 
     def __init__(self, most: int) -> None:
@@ -111,15 +112,25 @@ class BillingSlots:
         return self._free.locked()
 
     async def acquire(self, job: Job | Head) -> None:
-        """Wait for a slot and take it."""
-        await self._free.acquire()
-        self._held.add((job.item_id, job.revision))
+        """Wait for a slot and take it, unless the job has one."""
+        if (job.item_id, job.revision) not in self._held:
+            await self._free.acquire()
+            self._held.add((job.item_id, job.revision))
 
     def release(self, job: Job | Head) -> None:
         """Give the job's slot back, if it has one."""
         if (job.item_id, job.revision) in self._held:
             self._held.remove((job.item_id, job.revision))
             self._free.release()
+
+    @asynccontextmanager
+    async def held(self, job: Job) -> AsyncIterator[None]:
+        """Have a slot for a while."""
+        await self.acquire(job)
+        try:
+            yield
+        finally:
+            self.release(job)
 
 
 @dataclass(eq=False)
@@ -140,6 +151,8 @@ class Lane:
     """Why no more is submitted."""
     unfinished: str = ""
     """Why some items are left as they are though the lane goes on."""
+    drained: str = ""
+    """Why nothing more is looked at or claimed; what is claimed is still fetched."""
     halted: str = ""
     """Why nothing more is asked at all."""
     leaving: bool = False
@@ -168,8 +181,8 @@ class Lane:
         self.claims = self._endpoint("claims", Unpaced())
         self.failures = FailureBudget(limits.failures_per_30_s)
         self.schedule = Schedule(limits.look_spacing_s / limits.speed, limits.speed)
-        self.billing_slots = BillingSlots(limits.concurrent_billing)
-        self.download_slots = asyncio.Semaphore(limits.concurrent_downloads)
+        self.billing_slots = Slots(limits.concurrent_billing)
+        self.download_slots = Slots(limits.concurrent_downloads)
 
     def _endpoint(self, name: str, pace: Pace) -> Endpoint:
         seat = self.seat
@@ -241,10 +254,15 @@ class Lane:
         self.run.progress.note(reason)
         self.changed()
 
+    def drain(self, reason: str) -> None:
+        """Look at nothing more and claim nothing more; the first reason stays."""
+        self.drained = self.drained or reason
+        self.close(reason)
+
     def halt(self, reason: str) -> None:
         """Ask nothing more; the first reason stays."""
         self.halted = self.halted or reason
-        self.close(reason)
+        self.drain(reason)
 
     def leave_planned(self, why: str) -> None:
         """Tell why an item, or all of a model, is not submitted by this run; everything else goes on."""

@@ -46,7 +46,7 @@ UNREACHED_MOST = 12
 
 async def look_at_jobs(lane: Lane, group: TaskGroup) -> None:
     """Look until nothing is left that could be looked at."""
-    while not lane.halted and (lane.live or lane.submitting or lane.may_submit()):
+    while not lane.drained and (lane.live or lane.submitting or lane.may_submit()):
         now = lane.now()
         if lane.looking >= LOOKS_AT_ONCE or lane.arriving:
             await lane.wait(float("inf"), Binding.DOWNLOADS)
