@@ -185,7 +185,7 @@ def test_an_account_that_is_refused_at_a_claim_leaves_every_job_where_it_can_be_
 
 def test_an_account_that_is_refused_at_a_claim_lets_what_is_claimed_come_home() -> None:
     refused = Refused(scope=Scope.ACCOUNT, kind="insufficient_balance", message="Top up.")
-    slow = [Transient(message="Bad gateway", status=502), streaming(CLIP[:300], 50.0, CLIP[300:])]
+    slow = [streaming(CLIP[:300], 50.0), Transient(message="Bad gateway", status=502), streaming()]
     late = {f"i{number}": [After(5.0, refused)] for number in range(1, 6)}
     with staged("modelmax", 6, claims=late, fetches={"i0": slow}) as (script, batch):
         (reason,) = batch.run().paused_because
