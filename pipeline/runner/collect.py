@@ -28,6 +28,7 @@ from pipeline.providers.answers import (
     Throttled,
     Transient,
 )
+from pipeline.runner.contested import hold
 from pipeline.runner.lane import failure
 from pipeline.runner.progress import Binding
 from pipeline.runner.retry import backoff_s
@@ -56,6 +57,9 @@ async def claim_and_fetch(lane: Lane, live: Live) -> None:
         await _take_slots(lane, live.job)
         try:
             if lane.drained:
+                return
+            if live.job.job_id in lane.contested:
+                await hold(lane, live)
                 return
             await refuse_without_space(lane)
             await lane.bill(_intend_and_claim(lane, live))

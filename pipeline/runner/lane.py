@@ -163,6 +163,8 @@ class Lane:
     """Clips that looks found and that wait, their connections open, until there is a slot to download them in."""
     refusals: dict[str, tuple[str, int]] = field(default_factory=dict)
     """By model: the reason of its last refusal (empty where it is the model's), and how often in a row it was that."""
+    contested: dict[str, str] = field(default_factory=dict)
+    """Vendor's ids that a second item was given as well, and which one that was."""
     not_sent: int = 0
     """Calls in a row that could not be sent."""
     unsent_since: float = 0.0

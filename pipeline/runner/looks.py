@@ -24,6 +24,7 @@ from pipeline.providers.answers import (
 )
 from pipeline.providers.base import BilledAt
 from pipeline.runner.collect import claim_and_fetch, fetch_outputs, keep_stream
+from pipeline.runner.contested import hold
 from pipeline.runner.lane import OFFLINE_S, failure
 from pipeline.runner.progress import Binding
 from pipeline.runner.retry import backoff_s
@@ -79,6 +80,11 @@ async def _look(lane: Lane, live: Live, group: TaskGroup) -> None:
         lane.changed()
     live.looks += 1
     lane.run.progress.looks += 1
+    if live.job.job_id in lane.contested:
+        if isinstance(answer, Streaming):
+            await answer.source.close()
+        await hold(lane, live)
+        return
     await _settle(lane, live, answer, group)
 
 

@@ -22,6 +22,7 @@ from pipeline.ledger.writer import DuplicateJob, OverBudget
 from pipeline.planning.inputs import read_inputs
 from pipeline.providers.answers import Accepted, Ambiguous, Billing, NotSent, Refused, Scope, Throttled
 from pipeline.providers.base import BilledAt
+from pipeline.runner.contested import hold_both
 from pipeline.runner.lane import OFFLINE_S, failure
 from pipeline.runner.money import refresh_quote
 from pipeline.runner.planned import Head
@@ -151,13 +152,8 @@ async def _accept(lane: Lane, job: Job, answer: Accepted) -> None:
     receipt = receipt_to_json(answer.receipt)
     try:
         job = await lane.record(job, EventKind.SUBMIT_ACCEPTED, receipt=receipt, warnings=list(answer.warnings))
-    except DuplicateJob as duplicate:
-        await lane.record(
-            job,
-            EventKind.SUBMIT_LOST,
-            failure=failure("duplicate_job_id", str(duplicate), Billing.UNKNOWN, receipt=receipt),
-        )
-        lane.run.progress.note(f"{job.item_id} is in doubt: {duplicate} It is held, and counted as spent.")
+    except DuplicateJob:
+        await hold_both(lane, job, answer.receipt)
         return
     lane.submits.succeeded()
     lane.planned.prove(job.request.model)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from itertools import pairwise, repeat
+from itertools import pairwise, product, repeat
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -28,6 +28,7 @@ from pipeline.providers.answers import (
     Transient,
 )
 from pipeline.providers.base import Account, BilledAt, InputFile
+from pipeline.runner.collect import BROKEN_MOST
 from pipeline.runner.lane import OFFLINE_S
 from tests.runner.staged import (
     CAPABILITIES,
@@ -38,12 +39,13 @@ from tests.runner.staged import (
     staged,
 )
 from tests.support.batches import BASE_URLS, MODELS, an_item, items
-from tests.support.scripted_provider import After, receipt_of
+from tests.support.scripted_provider import After, receipt_of, streaming
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.support.batches import Batch
     from tests.support.simulation.world import World
 
 NO_ROUTE = NotSent(message="There is no route to the host")
@@ -500,6 +502,63 @@ def test_a_job_id_that_another_item_holds_already_is_held_and_not_shared(provide
         assert batch.clip("i1") is None
         batch.run()
         assert script.count("submit") == 2
+
+
+def held(batch: Batch) -> list[str]:
+    """Return the items that are in doubt for their id, told with their names, and the id with each."""
+    found = [job.item_id for job in batch.jobs() if job.failure and job.failure.kind == "duplicate_job_id"]
+    for item_id in found:
+        assert batch.states()[item_id] == "submit_in_doubt"
+        (note,) = [note for note in batch.progress.notes if note.startswith(f"{item_id} is in doubt: ")]
+        assert "i0-1" in note
+    return found
+
+
+@pytest.mark.parametrize(
+    ("provider", "when"),
+    [*product(PROVIDERS, ["between two looks", "during a look"]), ("modelmax", "before its claim")],
+)
+def test_two_items_with_one_job_id_are_both_held(provider: str, when: str) -> None:
+    """The first is looked at as soon as it is accepted, and the second is accepted ten seconds later."""
+    looks: dict[str, Any] = {
+        "between two looks": {"i0": repeat(After(0.01, RUNNING))},
+        "during a look": {"i0": [After(60.0, None)]},
+        "before its claim": {"i0": [After(5.0, None)]},
+    }[when]
+    claims = {"i2": [After(60.0, None)]} if when == "before its claim" else {}
+    submits = {"i1": [After(10.0, Accepted(receipt=receipt_of("i0")))]}
+    stage = staged(
+        provider, 4, submits=submits, looks=looks, claims=claims, limits={"concurrent_billing": 1 + (not claims)}
+    )
+    with stage as (script, batch):
+        batch.run()
+        assert held(batch) == ["i0", "i1"]
+        assert [batch.states()[name] for name in ("i2", "i3")] == ["done", "done"]
+        assert script.count("claim", "i0") == 0
+        assert batch.clip("i0") is None
+        assert all(body.is_closed for body in script.bodies)
+        assert batch.summary().in_doubt_usd == 4.0
+        calls = len(script.calls)
+        batch.run()
+        assert len(script.calls) == calls
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_clip_that_is_home_when_its_id_is_given_again_stays_with_a_word(provider: str) -> None:
+    submits = {"i1": [After(50.0, Accepted(receipt=receipt_of("i0")))]}
+    with staged(provider, 2, submits=submits) as (_, batch):
+        batch.run()
+        assert batch.states() == {"i0": "done", "i1": "submit_in_doubt"}
+        assert "i0 shares its job id with i1: its clip may be the other's." in batch.progress.notes
+
+
+def test_a_job_that_this_run_left_behind_is_held_too() -> None:
+    submits = {"i1": [After(50.0, Accepted(receipt=receipt_of("i0")))]}
+    broken = [streaming(b"<html>") for _ in range(BROKEN_MOST)]
+    with staged("venice", 2, submits=submits, looks={"i0": broken}) as (_, batch):
+        batch.limits["looks_per_minute"] = None
+        batch.run()
+        assert batch.states() == {"i0": "submit_in_doubt", "i1": "submit_in_doubt"}
 
 
 # Input files.
