@@ -98,7 +98,7 @@ async def _intend_and_claim(lane: Lane, live: Live) -> None:
     except asyncio.CancelledError:
         await _hold_claim(lane, live, Ambiguous(message="The run was stopped before the answer came."))
         raise
-    await _settle_claim(lane, live, answer)
+    await lane.write_to_the_end(_settle_claim(lane, live, answer))
 
 
 async def _settle_claim(lane: Lane, live: Live, answer: ClaimAnswer) -> None:

@@ -146,7 +146,8 @@ class Lane:
     submitting: int = 0
     """Submits under way, their intents and answers included."""
     billing: set[asyncio.Task[None]] = field(default_factory=set)
-    """Calls that can cost money. They are not cancelled with the lane: their answers are written down."""
+    """Calls that can cost money and that nobody has heard the end of. They are not cancelled with the lane: their
+    answers are written down."""
     closed: str = ""
     """Why no more is submitted."""
     unfinished: str = ""
@@ -353,14 +354,29 @@ class Lane:
         self.finish(live)
 
     async def bill(self, call: Coroutine[Any, Any, None]) -> None:
-        """Run a call that can cost money such that cancelling the lane does not cut it off from its answer."""
+        """Run a call that can cost money such that cancelling the lane does not cut it off from its answer.
+
+        A call that the lane no longer waits for stays in `billing`, with whatever went wrong with its answer.
+        """
         task = asyncio.get_running_loop().create_task(call)
         self.billing.add(task)
-        task.add_done_callback(self.billing.discard)
         try:
             await asyncio.shield(task)
         except asyncio.CancelledError:
             self.leaving = True
+            raise
+        except BaseException:
+            self.billing.discard(task)
+            raise
+        self.billing.discard(task)
+
+    async def write_to_the_end(self, writing: Coroutine[Any, Any, None]) -> None:
+        """Write down what became of a call, and learn whether that worked, even where the caller is cancelled."""
+        task = asyncio.get_running_loop().create_task(writing)
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await task
             raise
 
     async def intend(self, job: Job, intent: EventKind, taken_back: EventKind, /, **data: Any) -> Job:

@@ -63,15 +63,14 @@ async def submit_planned(lane: Lane, group: TaskGroup) -> None:
             await lane.wait(wait_s, Binding.SUBMIT_RATE)
             continue
         lane.submitting += 1
-        if lane.seat.capabilities.billed_at is BilledAt.SUBMIT:
+        if _bills(lane):
             await lane.billing_slots.acquire(head)  # at once, for one is free: a submit that has to wait is not counted
         group.create_task(_submit_one(lane, head))
 
 
 def _must_wait(lane: Lane) -> tuple[float, Binding]:
     """Return how long the next submit must wait, and for what; waits without an end are woken by a change."""
-    bills = lane.seat.capabilities.billed_at is BilledAt.SUBMIT
-    if lane.submitting >= SUBMITS_AT_ONCE or (bills and lane.billing_slots.full):
+    if lane.submitting >= SUBMITS_AT_ONCE or (_bills(lane) and lane.billing_slots.full):
         return float("inf"), Binding.BILLING_CALLS
     if len(lane.live) + lane.submitting >= lane.in_flight_most:
         return float("inf"), Binding.IN_FLIGHT
@@ -80,6 +79,10 @@ def _must_wait(lane: Lane) -> tuple[float, Binding]:
         return lane.submits.paused_until - now, Binding.THROTTLED
     wait_s = max(lane.submits.wait_s(now), lane.failures.wait_s(now, lane.submitting + lane.looking))
     return wait_s, Binding.SUBMIT_RATE
+
+
+def _bills(lane: Lane) -> bool:
+    return lane.seat.capabilities.billed_at is BilledAt.SUBMIT
 
 
 async def _submit_one(lane: Lane, head: Head) -> None:
@@ -94,7 +97,8 @@ async def _submit_one(lane: Lane, head: Head) -> None:
     except InputError as changed:
         lane.leave_planned(f"{job.item_id} was not submitted: {changed}")
     finally:
-        lane.billing_slots.release(head)
+        if _bills(lane):  # where it does not, the slot may be that of the item's claim by now
+            lane.billing_slots.release(head)
         lane.planned.returned(head.model)
         lane.submitting -= 1
         lane.changed()
@@ -116,7 +120,7 @@ async def _intend_and_send(lane: Lane, job: Job, contents: dict[str, bytes]) -> 
     except asyncio.CancelledError:
         await _write_lost(lane, job, Ambiguous(message="The run was stopped before the answer came."))
         raise
-    await settle_submit(lane, job, answer)
+    await lane.write_to_the_end(settle_submit(lane, job, answer))
 
 
 async def settle_submit(lane: Lane, job: Job, answer: SubmitAnswer) -> None:
@@ -199,7 +203,7 @@ def _count_refusal(lane: Lane, model: str, answer: Refused) -> None:
 async def _write_lost(lane: Lane, job: Job, answer: Ambiguous) -> None:
     """Write down that the outcome is unknown: a doubt where a submit bills, an orphan where it does not."""
     evidence: dict[str, Any] = dict(answer.evidence)
-    if lane.seat.capabilities.billed_at is BilledAt.SUBMIT:
+    if _bills(lane):
         told = failure("submit_unanswered", answer.message, Billing.UNKNOWN, **evidence)
         await lane.record(job, EventKind.SUBMIT_LOST, failure=told)
         lane.run.progress.note(
