@@ -113,6 +113,7 @@ def _moves() -> frozenset[tuple[State | None, EventKind, State]]:
         (s.SUBMITTING, e.SUBMIT_LOST, s.SUBMIT_IN_DOUBT),
         (s.SUBMITTING, e.SUBMIT_ACCEPTED, s.SUBMITTED),
         (s.SUBMITTING, e.JOB_FAILED, s.FAILED),
+        (s.SUBMITTED, e.SUBMIT_LOST, s.SUBMIT_IN_DOUBT),  # its id was given to another item as well
         (s.SUBMITTED, e.JOB_FAILED, s.FAILED),
         (s.SUBMITTED, e.JOB_LOST, s.LOST),
         (s.SUBMITTED, e.CLAIM_STARTED, s.CLAIMING),

@@ -73,15 +73,17 @@ class BatchRun:
         await recover(self.run, {name: seat.capabilities for name, seat in self.seats.items()})
         await self._fill_lanes()
         await self._stop_a_crash_loop()
-        problem = await self._until_done_or_stopped()
-        problem = await self._finish_billing() or problem
+        problems = await self._until_done_or_stopped()
+        problems += await self._finish_billing()
         try:
             await self.rewrite_results()
         except Paused as refused:  # the disk; what ended the run tells more than that its view is stale
-            problem = problem or refused
-        if problem is not None and not isinstance(problem, Paused):
-            raise problem
-        reasons = [str(problem)] if problem else []
+            problems = problems or [refused]
+        reasons = [str(problem) for problem in problems if isinstance(problem, Paused)]
+        for bug in (problem for problem in problems if not isinstance(problem, Paused)):
+            for reason in reasons:  # it may name answers that are on no disk
+                self.run.progress.note(reason)
+            raise bug
         reasons += [reason for lane in self.lanes.values() for reason in (lane.closed, lane.unfinished) if reason]
         return Outcome(paused_because=tuple(dict.fromkeys(reasons)), signal=self.stop.signal)
 
@@ -127,8 +129,8 @@ class BatchRun:
                     lane.changed()
             gap_s = now_s
 
-    async def _until_done_or_stopped(self) -> BaseException | None:
-        """Run the lanes; return what ended them early, if anything did."""
+    async def _until_done_or_stopped(self) -> list[BaseException]:
+        """Run the lanes; return what ended them early."""
         loop = asyncio.get_running_loop()
         work = loop.create_task(self._run_lanes())
         told = loop.create_task(self.stop.finish.wait())
@@ -139,7 +141,7 @@ class BatchRun:
         finally:
             for task in (told, results, watch, work):
                 task.cancel()
-        return _worst(await _outcomes({work, results, watch}))
+        return await _outcomes({work, results, watch})
 
     async def _run_lanes(self) -> None:
         attached = await self.run.ledger.jobs([State.SUBMITTED, State.CLAIMED])
@@ -172,15 +174,15 @@ class BatchRun:
         if self.checkpoint is not None:
             await self.checkpoint()
 
-    async def _finish_billing(self) -> BaseException | None:
+    async def _finish_billing(self) -> list[BaseException]:
         """Wait for the answers of calls that can bill; at the second request to stop, write them down as unknown.
 
         Returns:
-            What went wrong with writing them down, if anything did.
+            What went wrong with writing them down.
         """
         tasks = {task for lane in self.lanes.values() for task in lane.billing}
         if not tasks:
-            return None
+            return []
         loop = asyncio.get_running_loop()
         leave = loop.create_task(self.stop.leave.wait())
         answers = loop.create_task(asyncio.wait(tasks))
@@ -189,20 +191,14 @@ class BatchRun:
         for task in (leave, *tasks):
             task.cancel()
         await answers
-        return _worst(await _outcomes(tasks))
+        return await _outcomes(tasks)
 
 
 async def _outcomes(tasks: set[asyncio.Task[None]]) -> list[BaseException]:
-    """Wait for tasks and return what they raised, cancellation apart."""
+    """Wait for tasks and return all that they raised, cancellation apart."""
     await asyncio.wait(tasks)
     raised = [task.exception() for task in tasks if not task.cancelled()]
-    return [error for error in raised if error is not None]
-
-
-def _worst(errors: Iterable[BaseException]) -> BaseException | None:
-    """Return the one error that tells most: a bug of ours before a pause."""
-    flat = [leaf for error in errors for leaf in _leaves(error)]
-    return min(flat, key=lambda error: isinstance(error, Paused), default=None)
+    return [leaf for error in raised if error is not None for leaf in _leaves(error)]
 
 
 def _leaves(error: BaseException) -> list[BaseException]:

@@ -28,6 +28,7 @@ from pipeline.providers.answers import (
     Throttled,
     Transient,
 )
+from pipeline.runner.contested import hold
 from pipeline.runner.lane import failure
 from pipeline.runner.progress import Binding
 from pipeline.runner.retry import backoff_s
@@ -50,21 +51,44 @@ UNSENT_MOST, UNSENT_OVER_S = 5, 120.0
 
 
 async def claim_and_fetch(lane: Lane, live: Live) -> None:
-    """Claim a finished job, once, then fetch its clips."""
-    while (wait_s := lane.claims.wait_s(lane.now())) > 0:
-        await lane.run.effects.clock.sleep(wait_s)
-    if lane.billing_slots.full:
-        lane.run.progress.binding[lane.name] = Binding.BILLING_CALLS
-    await lane.billing_slots.acquire(live.job)
+    """Claim a finished job, once, then fetch its clips.
+
+    What a claim names may be fetched for a short while only: it is paid for when there is a slot to fetch it in.
+    """
     try:
-        if lane.halted:
-            return
-        await refuse_without_space(lane)
-        await lane.bill(_intend_and_claim(lane, live))
+        await _take_slots(lane, live.job)
+        try:
+            if lane.drained:
+                return
+            if live.job.job_id in lane.contested:
+                await hold(lane, live)
+                return
+            await refuse_without_space(lane)
+            await lane.bill(_intend_and_claim(lane, live))
+        finally:
+            lane.billing_slots.release(live.job)
+        if live.job.state is State.CLAIMED:
+            await fetch_outputs(lane, live, live.job.outputs)
     finally:
-        lane.billing_slots.release(live.job)
-    if live.job.state is State.CLAIMED:
-        await fetch_outputs(lane, live, live.job.outputs)
+        lane.download_slots.release(live.job)
+
+
+async def _take_slots(lane: Lane, job: Job) -> None:
+    """Wait until the job may be claimed. A slot to download in comes last: nobody who has one waits to claim."""
+    while not lane.drained:
+        if (wait_s := lane.claims.wait_s(lane.now())) > 0:
+            await lane.run.effects.clock.sleep(wait_s)
+            continue
+        if lane.billing_slots.full:
+            lane.run.progress.binding[lane.name] = Binding.BILLING_CALLS
+        await lane.billing_slots.acquire(job)
+        if lane.download_slots.full:
+            lane.run.progress.binding[lane.name] = Binding.DOWNLOADS
+        await lane.download_slots.acquire(job)
+        if lane.claims.wait_s(lane.now()) <= 0:
+            return
+        lane.billing_slots.release(job)
+        lane.download_slots.release(job)
 
 
 async def _intend_and_claim(lane: Lane, live: Live) -> None:
@@ -76,7 +100,7 @@ async def _intend_and_claim(lane: Lane, live: Live) -> None:
     except asyncio.CancelledError:
         await _hold_claim(lane, live, Ambiguous(message="The run was stopped before the answer came."))
         raise
-    await _settle_claim(lane, live, answer)
+    await lane.write_to_the_end(_settle_claim(lane, live, answer))
 
 
 async def _settle_claim(lane: Lane, live: Live, answer: ClaimAnswer) -> None:
@@ -95,7 +119,7 @@ async def _settle_claim(lane: Lane, live: Live, answer: ClaimAnswer) -> None:
             lane.finish(live)
         case Refused(scope=Scope.ACCOUNT):
             await _claim_again_later(lane, live, answer.message, 0.0)
-            lane.halt(f"{lane.name} refuses the account ({answer.kind}): {answer.message}")
+            lane.drain(f"{lane.name} refuses the account ({answer.kind}): {answer.message}")
         case Refused():
             lane.failures.note(now)
             live.refused += 1
@@ -182,7 +206,7 @@ async def _fetch(lane: Lane, live: Live, output: Output) -> None:
     broken = gone = failures = 0
     wait_s = 0.0
     while broken < BROKEN_MOST and not lane.halted:
-        async with lane.download_slots:
+        async with lane.download_slots.held(live.job):
             answer = await lane.seat.provider.fetch(receipt, output)
             if isinstance(answer, Streaming):
                 try:
@@ -215,7 +239,7 @@ async def keep_stream(lane: Lane, live: Live, source: ByteSource) -> None:
     """Bring the one clip home whose bytes a look found; while it waits for a slot, no more looks leave."""
     lane.arriving += 1
     try:
-        async with lane.download_slots:
+        async with lane.download_slots.held(live.job):
             lane.arriving -= 1
             lane.changed()
             await _keep(lane, live, 0, source)

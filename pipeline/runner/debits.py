@@ -115,8 +115,8 @@ def submissions(events: Iterable[Event], models: Mapping[tuple[str, int], str]) 
             since = before if event.kind is EventKind.HISTORY_LOST else began.pop(key, None)
             if event.kind is EventKind.SUBMIT_STARTED:
                 began[key] = event.at
-            elif event.kind is EventKind.DOUBT_ADOPTED:
-                _adopt(found, key, receipt["job_id"])
+            elif event.kind is EventKind.DOUBT_ADOPTED or (event.kind is EventKind.SUBMIT_LOST and since is None):
+                _rename(found, key, receipt["job_id"])
             elif event.kind in ACCEPTED_OR_NOT:
                 found.append(_submission(key, models[key], since or event.at, event.at, receipt["job_id"]))
                 if receipt["job_id"]:
@@ -131,8 +131,8 @@ def _submission(key: tuple[str, int], model: str, began: datetime, ended: dateti
     return Submission(item_id=key[0], revision=key[1], model=model, began=began, ended=ended, job_id=job_id)
 
 
-def _adopt(found: list[Submission], key: tuple[str, int], job_id: str) -> None:
-    """Note that the item's last submit was accepted after all."""
+def _rename(found: list[Submission], key: tuple[str, int], job_id: str) -> None:
+    """Note that the item's last submit was accepted after all, or that its id may be another's (empty)."""
     for place, each in reversed(list(enumerate(found))):
         if (each.item_id, each.revision) == key:
             found[place] = replace(each, job_id=job_id)

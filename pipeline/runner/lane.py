@@ -1,14 +1,15 @@
 """One provider's share of a run: what its submit, look and collect tasks have in common.
 
-A lane closes when no more may be submitted (funds, budget, refusals) and still brings home what is paid for; it halts
-when nothing at all can be asked (the key is refused, the network is gone) and leaves every job as it is.
+A lane closes when no more may be submitted (funds, budget, refusals) and still brings home what is paid for; it drains
+when claims are refused and only what is claimed can be brought home; it halts when nothing at all can be asked (the key
+is refused, the network is gone) and leaves every job as it is.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
@@ -23,7 +24,7 @@ from pipeline.runner.planned import Head, Planned
 from pipeline.runner.schedule import Live, Schedule
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import AsyncIterator, Coroutine
     from pathlib import Path
 
     from pipeline.effects import Effects
@@ -42,6 +43,8 @@ UNDELIVERED_LEAST, UNDELIVERED_SHARE = 10, 0.05
 """Submitting stops after more paid clips than this were not delivered: a number, or a share of the items."""
 
 
+OFFLINE_S = 120.0
+"""For how long calls must have failed to leave before the network counts as gone."""
 IN_FLIGHT, IN_FLIGHT_LEAST = 100, 8
 """Jobs at a vendor at once: where no rate limits them or nothing is known of their length, and at the least."""
 LOOKS_FOR_FINDING = 0.6
@@ -92,11 +95,11 @@ class RunContext:
     max_clip_bytes: int = 2 << 30
 
 
-class BillingSlots:
-    """How many calls that can bill may be open at once: begun, and their outcome not yet on its way to the disk.
+class Slots:
+    """How many jobs may do something at once; a job that has a slot may ask for it again, and keeps the one.
 
-    A slot is free again as soon as the outcome is queued for a commit. The next intent is queued behind it and its
-    call leaves only when that is durable, so the ledger never holds more open intents than there are slots.
+    Those of calls that can bill are free again as soon as the outcome is queued for a commit. The next intent is queued
+    behind it and its call leaves only when that is durable, so the ledger never holds more open intents than slots.
     """
 
     def __init__(self, most: int) -> None:
@@ -109,15 +112,25 @@ class BillingSlots:
         return self._free.locked()
 
     async def acquire(self, job: Job | Head) -> None:
-        """Wait for a slot and take it."""
-        await self._free.acquire()
-        self._held.add((job.item_id, job.revision))
+        """Wait for a slot and take it, unless the job has one."""
+        if (job.item_id, job.revision) not in self._held:
+            await self._free.acquire()
+            self._held.add((job.item_id, job.revision))
 
     def release(self, job: Job | Head) -> None:
         """Give the job's slot back, if it has one."""
         if (job.item_id, job.revision) in self._held:
             self._held.remove((job.item_id, job.revision))
             self._free.release()
+
+    @asynccontextmanager
+    async def held(self, job: Job) -> AsyncIterator[None]:
+        """Have a slot for a while."""
+        await self.acquire(job)
+        try:
+            yield
+        finally:
+            self.release(job)
 
 
 @dataclass(eq=False)
@@ -133,11 +146,14 @@ class Lane:
     submitting: int = 0
     """Submits under way, their intents and answers included."""
     billing: set[asyncio.Task[None]] = field(default_factory=set)
-    """Calls that can cost money. They are not cancelled with the lane: their answers are written down."""
+    """Calls that can cost money and that nobody has heard the end of. They are not cancelled with the lane: their
+    answers are written down."""
     closed: str = ""
     """Why no more is submitted."""
     unfinished: str = ""
     """Why some items are left as they are though the lane goes on."""
+    drained: str = ""
+    """Why nothing more is looked at or claimed; what is claimed is still fetched."""
     halted: str = ""
     """Why nothing more is asked at all."""
     leaving: bool = False
@@ -146,12 +162,14 @@ class Lane:
     """Looks under way."""
     arriving: int = 0
     """Clips that looks found and that wait, their connections open, until there is a slot to download them in."""
-    refusals: dict[str, int] = field(default_factory=dict)
-    """Refusals in a row that concern a whole model."""
-    reached_at: float = 0.0
-    """When the vendor last answered at all."""
+    refusals: dict[str, tuple[str, int]] = field(default_factory=dict)
+    """By model: the reason of its last refusal (empty where it is the model's), and how often in a row it was that."""
+    contested: dict[str, str] = field(default_factory=dict)
+    """Vendor's ids that a second item was given as well, and which one that was."""
     not_sent: int = 0
     """Calls in a row that could not be sent."""
+    unsent_since: float = 0.0
+    """When the first of them was found to be unsent."""
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -164,11 +182,10 @@ class Lane:
             "looks", EvenPace(limits.looks_per_minute) if limits.looks_per_minute else Unpaced()
         )
         self.claims = self._endpoint("claims", Unpaced())
-        self.reached_at = self.now()
         self.failures = FailureBudget(limits.failures_per_30_s)
         self.schedule = Schedule(limits.look_spacing_s / limits.speed, limits.speed)
-        self.billing_slots = BillingSlots(limits.concurrent_billing)
-        self.download_slots = asyncio.Semaphore(limits.concurrent_downloads)
+        self.billing_slots = Slots(limits.concurrent_billing)
+        self.download_slots = Slots(limits.concurrent_downloads)
 
     def _endpoint(self, name: str, pace: Pace) -> Endpoint:
         seat = self.seat
@@ -205,6 +222,22 @@ class Lane:
         """Return a wait as long as it is at this run's speed."""
         return seconds / self.seat.limits.speed
 
+    def heard(self, *, sent: bool) -> None:
+        """Note whether a call could be sent."""
+        if sent:
+            self.not_sent = 0
+            return
+        self.unsent_since = self.unsent_since if self.not_sent else self.now()
+        self.not_sent += 1
+
+    def outage_s(self) -> float:
+        """Return for how long no call could be sent, at this run's speed; 0 where the last one could.
+
+        It counts from the first call that failed, not from the last that did not: between two looks at slow jobs may
+        lie minutes of silence.
+        """
+        return (self.now() - self.unsent_since) * self.seat.limits.speed if self.not_sent else 0.0
+
     def changed(self) -> None:
         """Wake whoever waits for something to change."""
         self._changed.set()
@@ -224,10 +257,20 @@ class Lane:
         self.run.progress.note(reason)
         self.changed()
 
+    def drain(self, reason: str) -> None:
+        """Look at nothing more and claim nothing more; the first reason stays."""
+        self.drained = self.drained or reason
+        self.close(reason)
+
     def halt(self, reason: str) -> None:
         """Ask nothing more; the first reason stays."""
         self.halted = self.halted or reason
-        self.close(reason)
+        self.drain(reason)
+
+    def leave_planned(self, why: str) -> None:
+        """Tell why an item, or all of a model, is not submitted by this run; everything else goes on."""
+        self.unfinished = self.unfinished or why
+        self.run.progress.note(why)
 
     def not_delivered(self) -> None:
         """Count a clip that was paid for and cannot be had; too many of them close the lane."""
@@ -311,14 +354,29 @@ class Lane:
         self.finish(live)
 
     async def bill(self, call: Coroutine[Any, Any, None]) -> None:
-        """Run a call that can cost money such that cancelling the lane does not cut it off from its answer."""
+        """Run a call that can cost money such that cancelling the lane does not cut it off from its answer.
+
+        A call that the lane no longer waits for stays in `billing`, with whatever went wrong with its answer.
+        """
         task = asyncio.get_running_loop().create_task(call)
         self.billing.add(task)
-        task.add_done_callback(self.billing.discard)
         try:
             await asyncio.shield(task)
         except asyncio.CancelledError:
             self.leaving = True
+            raise
+        except BaseException:
+            self.billing.discard(task)
+            raise
+        self.billing.discard(task)
+
+    async def write_to_the_end(self, writing: Coroutine[Any, Any, None]) -> None:
+        """Write down what became of a call, and learn whether that worked, even where the caller is cancelled."""
+        task = asyncio.get_running_loop().create_task(writing)
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await task
             raise
 
     async def intend(self, job: Job, intent: EventKind, taken_back: EventKind, /, **data: Any) -> Job:

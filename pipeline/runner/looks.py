@@ -24,7 +24,8 @@ from pipeline.providers.answers import (
 )
 from pipeline.providers.base import BilledAt
 from pipeline.runner.collect import claim_and_fetch, fetch_outputs, keep_stream
-from pipeline.runner.lane import failure
+from pipeline.runner.contested import hold
+from pipeline.runner.lane import OFFLINE_S, failure
 from pipeline.runner.progress import Binding
 from pipeline.runner.retry import backoff_s
 
@@ -40,13 +41,13 @@ YOUNG_S = 120.0
 """A vendor may not know a job in its first two minutes: its reads lag behind its writes."""
 GONE_TIMES, GONE_OVER_S = 3, 600.0
 BROKEN_TIMES, BROKEN_OVER_S = 10, 1800.0
-UNREACHED_MOST, UNREACHED_S = 12, 120.0
-"""Looks in a row, and over how long, that could not even be sent, before the run gives up for now."""
+UNREACHED_MOST = 12
+"""Looks in a row that could not even be sent, over `OFFLINE_S` at the least, before the run gives up for now."""
 
 
 async def look_at_jobs(lane: Lane, group: TaskGroup) -> None:
     """Look until nothing is left that could be looked at."""
-    while not lane.halted and (lane.live or lane.submitting or lane.may_submit()):
+    while not lane.drained and (lane.live or lane.submitting or lane.may_submit()):
         now = lane.now()
         if lane.looking >= LOOKS_AT_ONCE or lane.arriving:
             await lane.wait(float("inf"), Binding.DOWNLOADS)
@@ -79,15 +80,18 @@ async def _look(lane: Lane, live: Live, group: TaskGroup) -> None:
         lane.changed()
     live.looks += 1
     lane.run.progress.looks += 1
+    if live.job.job_id in lane.contested:
+        if isinstance(answer, Streaming):
+            await answer.source.close()
+        await hold(lane, live)
+        return
     await _settle(lane, live, answer, group)
 
 
 async def _settle(lane: Lane, live: Live, answer: LookAnswer, group: TaskGroup) -> None:
     """Decide what a look's answer means."""
     now = lane.now()
-    if not isinstance(answer, NotSent):
-        lane.reached_at = now
-    lane.not_sent = lane.not_sent + 1 if isinstance(answer, NotSent) else 0
+    lane.heard(sent=not isinstance(answer, NotSent))
     if not isinstance(answer, Throttled | NotSent | Transient):
         lane.looks.succeeded()
         live.failures = 0
@@ -163,7 +167,7 @@ async def _failed_look(lane: Lane, live: Live, answer: Refused | NotSent | Trans
     live.failures += 1
     if isinstance(answer, Refused) or (isinstance(answer, Transient) and 400 <= (answer.status or 0) < 500):
         lane.failures.note(now)
-    if lane.not_sent >= UNREACHED_MOST and now - lane.reached_at >= lane.scaled(UNREACHED_S):
+    if lane.not_sent >= UNREACHED_MOST and lane.outage_s() >= OFFLINE_S:
         lane.halt(f"{lane.name} cannot be reached: {answer.message}. Check the network, then resume.")
         return
     if isinstance(answer, Transient) and answer.status == 500:

@@ -2,7 +2,7 @@
 
 submitting   in doubt where a submit bills; where it does not, the attempt is an orphan and the item planned again
 claiming     in doubt
-stored       published, adopted if its final name is already there, or fetched again if its bytes are gone
+stored       published, adopted if its final or a spare name is already there, or fetched again if its bytes are gone
 part files   of earlier runs, untrusted: removed
 """
 
@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pipeline.clips.publish import Settled, settle_stored, sweep_parts
+from pipeline.clips.publish import Settled, publish_clip, settle_stored, sweep_parts
+from pipeline.durable import told_as_disk_refused
 from pipeline.jobs.event import Event
 from pipeline.jobs.state import ClipState, EventKind, State
 from pipeline.providers.answers import Billing
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pipeline.providers.base import Capabilities
     from pipeline.runner.lane import RunContext
 
+HOME = frozenset({Settled.PUBLISHED, Settled.ADOPTED})
 INTERRUPTED = "The run ended before the answer was written down."
 
 
@@ -66,11 +68,33 @@ async def _settle(run: RunContext, job: Job, clip: Clip) -> Job:
         clip.sha256,
         clip.size_bytes,
     )
-    if settled is Settled.MISSING:
+    match settled:
+        case Settled.MISSING:
+            file = await run.effects.threads.run(_published_under_spare_name, run, job, clip)
+        case Settled.TAKEN:
+            file = await publish_under_free_name(run, job, clip)
+        case _:
+            file = clip.file
+    if not file:
         return await _record(run, job, EventKind.CLIP_DISCARDED, index=clip.index)
-    file = clip.file if settled is not Settled.TAKEN else await publish_under_free_name(run, job, clip)
     run.progress.downloaded += 1
     return await _record(run, job, EventKind.CLIP_PUBLISHED, index=clip.index, file=file)
+
+
+def _published_under_spare_name(run: RunContext, job: Job, clip: Clip) -> str:
+    """Return the spare name that a clip was given before that could be written down; empty where it was not."""
+    files, folder = run.effects.files, run.folder
+    with told_as_disk_refused(f"list {folder.clips}"):
+        there = set(files.names(folder.clips))
+    for spare in range(1, len(there) + 1):
+        file = folder.clip_name(job.item_id, clip.index, job.revision, spare)
+        path = folder.root / file
+        if (
+            path.name in there
+            and publish_clip(files, folder.root / clip.part, path, clip.sha256, clip.size_bytes) in HOME
+        ):
+            return file
+    return ""
 
 
 def _sweep(run: RunContext) -> None:

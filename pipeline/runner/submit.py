@@ -12,6 +12,7 @@ What each answer means for money is decided here and nowhere below:
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import InputError
@@ -21,7 +22,8 @@ from pipeline.ledger.writer import DuplicateJob, OverBudget
 from pipeline.planning.inputs import read_inputs
 from pipeline.providers.answers import Accepted, Ambiguous, Billing, NotSent, Refused, Scope, Throttled
 from pipeline.providers.base import BilledAt
-from pipeline.runner.lane import failure
+from pipeline.runner.contested import hold_both
+from pipeline.runner.lane import OFFLINE_S, failure
 from pipeline.runner.money import refresh_quote
 from pipeline.runner.planned import Head
 from pipeline.runner.progress import Binding
@@ -38,7 +40,11 @@ if TYPE_CHECKING:
 ORPHANS_MOST = 3
 """How many submits of an item may be lost in a row where that costs nothing, before the item fails."""
 NOT_SENT_MOST = 5
+"""Submits in a row that could not be sent, over `OFFLINE_S` at the least, before no more is submitted for now."""
 REFUSALS_MOST = 3
+"""Refusals of a model in a row, for the same reason, before its other items are left planned."""
+ABOUT_CONTENT = re.compile(r"polic(?:y|ies)|moderat|safety|consent", re.IGNORECASE)
+"""Refusals of what one item shows or says: they tell nothing of the next one."""
 SUBMITS_AT_ONCE = 16
 
 
@@ -57,15 +63,14 @@ async def submit_planned(lane: Lane, group: TaskGroup) -> None:
             await lane.wait(wait_s, Binding.SUBMIT_RATE)
             continue
         lane.submitting += 1
-        if lane.seat.capabilities.billed_at is BilledAt.SUBMIT:
+        if _bills(lane):
             await lane.billing_slots.acquire(head)  # at once, for one is free: a submit that has to wait is not counted
         group.create_task(_submit_one(lane, head))
 
 
 def _must_wait(lane: Lane) -> tuple[float, Binding]:
     """Return how long the next submit must wait, and for what; waits without an end are woken by a change."""
-    bills = lane.seat.capabilities.billed_at is BilledAt.SUBMIT
-    if lane.submitting >= SUBMITS_AT_ONCE or (bills and lane.billing_slots.full):
+    if lane.submitting >= SUBMITS_AT_ONCE or (_bills(lane) and lane.billing_slots.full):
         return float("inf"), Binding.BILLING_CALLS
     if len(lane.live) + lane.submitting >= lane.in_flight_most:
         return float("inf"), Binding.IN_FLIGHT
@@ -74,6 +79,10 @@ def _must_wait(lane: Lane) -> tuple[float, Binding]:
         return lane.submits.paused_until - now, Binding.THROTTLED
     wait_s = max(lane.submits.wait_s(now), lane.failures.wait_s(now, lane.submitting + lane.looking))
     return wait_s, Binding.SUBMIT_RATE
+
+
+def _bills(lane: Lane) -> bool:
+    return lane.seat.capabilities.billed_at is BilledAt.SUBMIT
 
 
 async def _submit_one(lane: Lane, head: Head) -> None:
@@ -86,9 +95,10 @@ async def _submit_one(lane: Lane, head: Head) -> None:
     except OverBudget as reason:
         lane.close(str(reason))
     except InputError as changed:
-        lane.close(f"An input file is not what it was when the batch was planned: {changed}")
+        lane.leave_planned(f"{job.item_id} was not submitted: {changed}")
     finally:
-        lane.billing_slots.release(head)
+        if _bills(lane):  # where it does not, the slot may be that of the item's claim by now
+            lane.billing_slots.release(head)
         lane.planned.returned(head.model)
         lane.submitting -= 1
         lane.changed()
@@ -110,12 +120,12 @@ async def _intend_and_send(lane: Lane, job: Job, contents: dict[str, bytes]) -> 
     except asyncio.CancelledError:
         await _write_lost(lane, job, Ambiguous(message="The run was stopped before the answer came."))
         raise
-    await settle_submit(lane, job, answer)
+    await lane.write_to_the_end(settle_submit(lane, job, answer))
 
 
 async def settle_submit(lane: Lane, job: Job, answer: SubmitAnswer) -> None:
     """Write down what became of a submit, then act on it."""
-    lane.not_sent = lane.not_sent + 1 if isinstance(answer, NotSent) else 0
+    lane.heard(sent=not isinstance(answer, NotSent))
     match answer:
         case Accepted():
             await _accept(lane, job, answer)
@@ -132,10 +142,11 @@ async def settle_submit(lane: Lane, job: Job, answer: SubmitAnswer) -> None:
             lane.run.progress.throttled += 1
             await _put_back(lane, job, answer.message)
         case NotSent():
-            wait_s = lane.scaled(backoff_s(lane.not_sent, lane.run.effects.random))
+            # By the time that it lasts, not by the calls: many that left together fail together.
+            wait_s = lane.scaled(backoff_s(1, lane.run.effects.random, base_s=max(1.0, lane.outage_s())))
             lane.submits.hold(lane.now() + wait_s)
             await _put_back(lane, job, answer.message)
-            if lane.not_sent >= NOT_SENT_MOST:
+            if lane.not_sent >= NOT_SENT_MOST and lane.outage_s() >= OFFLINE_S:
                 lane.close(f"{lane.name} cannot be reached: {answer.message}. Check the network, then resume.")
         case Ambiguous():
             await _write_lost(lane, job, answer)
@@ -145,13 +156,8 @@ async def _accept(lane: Lane, job: Job, answer: Accepted) -> None:
     receipt = receipt_to_json(answer.receipt)
     try:
         job = await lane.record(job, EventKind.SUBMIT_ACCEPTED, receipt=receipt, warnings=list(answer.warnings))
-    except DuplicateJob as duplicate:
-        await lane.record(
-            job,
-            EventKind.SUBMIT_LOST,
-            failure=failure("duplicate_job_id", str(duplicate), Billing.UNKNOWN, receipt=receipt),
-        )
-        lane.run.progress.note(f"{job.item_id} is in doubt: {duplicate} It is held, and counted as spent.")
+    except DuplicateJob:
+        await hold_both(lane, job, answer.receipt)
         return
     lane.submits.succeeded()
     lane.planned.prove(job.request.model)
@@ -171,21 +177,33 @@ async def _reject(lane: Lane, job: Job, answer: Refused) -> None:
     lane.failures.note(lane.now())
     told = failure(answer.kind, answer.message, Billing.UNBILLED, details=dict(answer.details))
     await lane.record(job, EventKind.SUBMIT_REFUSED, failure=told)
-    if answer.scope is not Scope.MODEL:
+    _count_refusal(lane, job.request.model, answer)
+
+
+def _count_refusal(lane: Lane, model: str, answer: Refused) -> None:
+    """Give a model up that is refused time and again: what is wrong is then wrong with all of its items.
+
+    Of refusals that concern an item, only the same one counts, and none that is about what the item shows.
+    """
+    about_model = answer.scope is Scope.MODEL
+    if not about_model and ABOUT_CONTENT.search(f"{answer.kind} {answer.message}"):
         return
-    model = job.request.model
-    lane.refusals[model] = lane.refusals.get(model, 0) + 1
-    if lane.refusals[model] >= REFUSALS_MOST:
-        reason = f"{lane.name} refused {model} {REFUSALS_MOST} times ({answer.message}); its other items stay planned."
+    error = "" if about_model else f"{answer.kind}: {answer.message}"
+    last, times = lane.refusals.get(model, ("", 0))
+    times = times + 1 if error == last else 1
+    lane.refusals[model] = (error, times)
+    if times >= REFUSALS_MOST:
         lane.planned.close_model(model)
-        lane.unfinished = lane.unfinished or reason
-        lane.run.progress.note(reason)
+        lane.leave_planned(
+            f"{lane.name} refused {model} {REFUSALS_MOST} times in a row ({answer.message}); its other items stay "
+            "planned. Correct them, or run the same command to try the next."
+        )
 
 
 async def _write_lost(lane: Lane, job: Job, answer: Ambiguous) -> None:
     """Write down that the outcome is unknown: a doubt where a submit bills, an orphan where it does not."""
     evidence: dict[str, Any] = dict(answer.evidence)
-    if lane.seat.capabilities.billed_at is BilledAt.SUBMIT:
+    if _bills(lane):
         told = failure("submit_unanswered", answer.message, Billing.UNKNOWN, **evidence)
         await lane.record(job, EventKind.SUBMIT_LOST, failure=told)
         lane.run.progress.note(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,10 @@ from pipeline.manifest.model import Price
 from pipeline.providers.base import BilledAt
 from pipeline.providers.modelmax import ModelMax
 from pipeline.providers.venice import Venice
+from pipeline.runner.stop import Stop
 from tests.support.batches import MODELS, Batch, items
 from tests.support.scripted_provider import Script
+from tests.support.simulation.simulated_effects import InlineThreads
 from tests.support.simulation.world import World
 
 if TYPE_CHECKING:
@@ -22,11 +25,15 @@ if TYPE_CHECKING:
     from pipeline.jobs.event import Event
     from pipeline.jobs.job import Job
     from pipeline.planning.plan import Item
+    from pipeline.runner.batch import Outcome
 
 CAPABILITIES = {"modelmax": ModelMax.capabilities, "venice": Venice.capabilities}
 PROVIDERS = tuple(CAPABILITIES)
 PRICE_USD = 2.0
 PRICES = {f"{name}/{model}": Price(usd_per_clip=PRICE_USD) for name, model in MODELS.items()}
+
+COMMIT_S = 0.02
+"""How long every piece of blocking work takes in a run that is stopped, a commit above all."""
 
 INTENTS = {
     BilledAt.SUBMIT: {EventKind.SUBMIT_STARTED},
@@ -69,6 +76,27 @@ def staged(
             factories={provider: script},
         )
         yield script, batch
+
+
+def stopped(
+    batch: Batch, *moments_s: float, number: int = signal.SIGINT, threads: InlineThreads | None = None
+) -> Outcome:
+    """Run a batch and ask it to stop at some moments, in seconds from its beginning."""
+    world = batch.world
+    process, stop = world.process("stopped"), Stop()
+    effects = world.effects(process, threads=threads or InlineThreads(duration_s=lambda: COMMIT_S))
+    began_s = world.loop.time()
+
+    async def ask() -> None:
+        for moment_s in moments_s:
+            await effects.clock.sleep(began_s + moment_s - world.loop.time())
+            stop.ask(number)
+
+    asking = world.start(ask(), process)
+    try:
+        return world.run(batch.work(effects, stop), process)
+    finally:
+        asking.cancel()
 
 
 def fold(events: Iterable[Event]) -> Iterator[tuple[Event, Mapping[tuple[str, int], Job]]]:

@@ -21,12 +21,13 @@ from pipeline.providers.answers import (
     Scope,
     Stage,
     Throttled,
+    Transient,
 )
 from pipeline.providers.base import BilledAt
 from pipeline.runner.collect import OUTPUT_REFUSALS_MOST
 from tests.runner.staged import committed_most_usd, open_intents_most, staged
 from tests.support.batches import an_item
-from tests.support.scripted_provider import CLIP, After
+from tests.support.scripted_provider import CLIP, After, streaming
 
 LOST = Ambiguous(message="The connection was cut.", evidence={"status": None})
 EMPTY = Claimed(outputs=(), usage={"video_seconds": 8}, answer={"status": "COMPLETED", "data": []})
@@ -178,6 +179,62 @@ def test_an_account_that_is_refused_at_a_claim_leaves_every_job_where_it_can_be_
         for table in script.claims:
             script.claims[table] = ()
         script.forget()
+        assert not batch.run().paused_because
+        assert set(batch.states().values()) == {"done"}
+
+
+def test_an_account_that_is_refused_at_a_claim_lets_what_is_claimed_come_home() -> None:
+    refused = Refused(scope=Scope.ACCOUNT, kind="insufficient_balance", message="Top up.")
+    slow = [streaming(CLIP[:300], 50.0), Transient(message="Bad gateway", status=502), streaming()]
+    late = {f"i{number}": [After(5.0, refused)] for number in range(1, 6)}
+    with staged("modelmax", 6, claims=late, fetches={"i0": slow}) as (script, batch):
+        (reason,) = batch.run().paused_because
+        assert reason == "modelmax refuses the account (insufficient_balance): Top up."
+        assert batch.states() == {"i0": "done"} | {f"i{number}": "submitted" for number in range(1, 6)}
+        assert batch.clip("i0") == CLIP
+        assert batch.world.loop.time() >= 50.0
+        refused_at = script.times("claim", "i1")[0] + 5.0
+        assert [call for call in script.calls if call.at > refused_at and call.kind in {"claim", "look"}] == []
+        for table in script.claims:
+            script.claims[table] = ()
+        script.forget()
+        assert not batch.run().paused_because
+        assert script.count("claim", "i0") == 1
+
+
+@pytest.mark.parametrize("downloads", [1, 3])
+@pytest.mark.parametrize("seed", range(2))
+def test_nothing_is_claimed_before_there_is_a_slot_to_fetch_it_in(downloads: int, seed: int) -> None:
+    slow = {f"i{number}": [streaming(CLIP[:300], 40.0, CLIP[300:])] for number in range(12)}
+    stage = staged(
+        "modelmax",
+        12,
+        fetches=slow,
+        seed=seed,
+        shuffle=True,
+        claims={f"i{number}": [Throttled(wait_s=3.0)] for number in range(5, 9)},
+        limits={"concurrent_downloads": downloads, "concurrent_billing": 4},
+    )
+    with stage as (script, batch):
+        assert not batch.run().paused_because
+        assert set(batch.states().values()) == {"done"}
+        for number in range(12):
+            claimed, fetched = script.times("claim", f"i{number}")[-1], script.times("fetch", f"i{number}")[0]
+            assert fetched - claimed < 1.0
+
+
+def test_with_free_slots_a_claim_waits_for_nothing() -> None:
+    with staged("modelmax", 8, claims={f"i{number}": [After(1.0, None)] for number in range(8)}) as (script, batch):
+        batch.run()
+        assert max(script.times("claim")) - min(script.times("claim")) < 4 * 1.0
+        assert script.open_most["claim"] == 2
+
+
+def test_several_clips_of_a_job_and_retries_need_no_more_than_one_slot() -> None:
+    broken = [streaming(CLIP[:100]), streaming(), Transient(message="No.", status=502), streaming()] * 2
+    wanted = [an_item(f"i{number}", sample_count=3) for number in range(4)]
+    limits = {"concurrent_downloads": 1}
+    with staged("modelmax", wanted=wanted, fetches={f"i{n}": broken for n in range(4)}, limits=limits) as (_, batch):
         assert not batch.run().paused_because
         assert set(batch.states().values()) == {"done"}
 

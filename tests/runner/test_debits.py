@@ -202,6 +202,17 @@ def test_a_doubt_that_was_resubmitted_may_have_been_charged_as_well() -> None:
     assert submissions(events, MODELS) == [submit("fox", 0, 10), submit("fox", 30, 40, "job-2")]
 
 
+def test_an_id_that_two_items_were_given_is_nobodys() -> None:
+    events = history(
+        ("deer", E.SUBMIT_STARTED, {}),
+        ("deer", E.SUBMIT_ACCEPTED, receipt("job-1")),
+        ("fox", E.SUBMIT_STARTED, {}),
+        ("fox", E.SUBMIT_LOST, LOST),
+        ("deer", E.SUBMIT_LOST, LOST),
+    )
+    assert submissions(events, MODELS) == [submit("deer", 0, 10), submit("fox", 20, 30)]
+
+
 def test_what_a_restored_ledger_forgot_may_have_happened_since_it_ended() -> None:
     events = history(
         ("deer", E.SUBMIT_STARTED, {}), ("deer", E.SUBMIT_ACCEPTED, receipt("job-1")), ("fox", E.HISTORY_LOST, LOST)

@@ -275,6 +275,14 @@ def test_looks_that_do_not_get_through_now_and_then_halt_nothing() -> None:
         assert batch.states() == {"i0": "done"}
 
 
+def test_looks_that_fail_together_after_minutes_of_silence_halt_nothing() -> None:
+    looks = {f"i{number}": [After(300.0, NO_ROUTE)] for number in range(10, UNREACHED_MOST + 14)}
+    limits = {"looks_per_minute": None, "submits_per_minute": None}
+    with staged("venice", UNREACHED_MOST + 14, looks=looks, limits=limits) as (_, batch):
+        assert not batch.run().paused_because
+        assert set(batch.states().values()) == {"done"}
+
+
 # How long a job may take.
 
 

@@ -15,42 +15,19 @@ from pipeline.jobs.state import IN_DOUBT, EventKind, State
 from pipeline.providers.answers import Accepted, Ambiguous, Claimed, Output, Running, Stage
 from pipeline.runner.batch import GRACE_S
 from pipeline.runner.stop import Stop
-from tests.runner.staged import PROVIDERS, staged
+from tests.runner.staged import PROVIDERS, staged, stopped
 from tests.support.batches import ROOT, Batch, a_vendor, items
 from tests.support.scripted_provider import CLIP, After, receipt_of, streaming
-from tests.support.simulation.simulated_effects import InlineThreads
 from tests.support.simulation.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pipeline.runner.batch import Outcome
     from tests.support.batches import Vendor
 
 RUNNING = Running(stage=Stage.RUNNING, word="PROCESSING")
 SEEDS = range(10)
 ITEMS = 6
-COMMIT_S = 0.02
-"""How long every piece of blocking work takes, a commit above all."""
-
-
-def stopped(batch: Batch, *moments_s: float, number: int = signal.SIGINT) -> Outcome:
-    """Run a batch and ask it to stop at some moments, in seconds from its beginning."""
-    world = batch.world
-    process, stop = world.process("stopped"), Stop()
-    effects = world.effects(process, threads=InlineThreads(duration_s=lambda: COMMIT_S))
-    began_s = world.loop.time()
-
-    async def ask() -> None:
-        for moment_s in moments_s:
-            await effects.clock.sleep(began_s + moment_s - world.loop.time())
-            stop.ask(number)
-
-    asking = world.start(ask(), process)
-    try:
-        return world.run(batch.work(effects, stop), process)
-    finally:
-        asking.cancel()
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from itertools import repeat
+from itertools import pairwise, product, repeat
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -28,6 +28,8 @@ from pipeline.providers.answers import (
     Transient,
 )
 from pipeline.providers.base import Account, BilledAt, InputFile
+from pipeline.runner.collect import BROKEN_MOST
+from pipeline.runner.lane import OFFLINE_S
 from tests.runner.staged import (
     CAPABILITIES,
     PROVIDERS,
@@ -37,10 +39,14 @@ from tests.runner.staged import (
     staged,
 )
 from tests.support.batches import BASE_URLS, MODELS, an_item, items
-from tests.support.scripted_provider import After, receipt_of
+from tests.support.scripted_provider import After, receipt_of, streaming
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.support.batches import Batch
+    from tests.support.simulation.world import World
 
 NO_ROUTE = NotSent(message="There is no route to the host")
 NO_ANSWER = Ambiguous(message="The connection was cut.", evidence={"status": None, "body": ""})
@@ -198,23 +204,69 @@ def test_refusals_of_a_model_count_only_in_a_row() -> None:
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_refusals_of_items_close_nothing(provider: str) -> None:
-    with staged(provider, 8, submits={f"i{number}": [BAD_PROMPT] for number in range(7)}) as (_, batch):
+def test_after_the_same_refusal_three_times_in_a_row_the_models_other_items_stay_planned(provider: str) -> None:
+    other = [an_item(f"o{number}", provider, model="another") for number in range(4)]
+    refused = {f"i{number}": repeat(BAD_PROMPT) for number in range(9)}
+    with staged(provider, wanted=[*items(9, provider), *other], submits=refused) as (script, batch):
+        (reason,) = batch.run().paused_because
+        assert reason.startswith(f"{provider} refused {MODELS[provider]} 3 times in a row (The prompt is too long.)")
+        assert sorted(batch.states().values()) == ["done"] * 4 + ["planned"] * 6 + ["rejected"] * 3
+        assert script.count("submit") == 3 + 4
+        batch.run()
+        assert script.count("submit") == 6 + 4  # told to go on, it asks again
+
+
+def test_refusals_of_items_count_only_in_a_row_and_for_one_reason() -> None:
+    other = Refused(scope=Scope.ITEM, kind="invalid_request", message="Not this length.")
+    told = {1: BAD_PROMPT, 2: BAD_PROMPT, 4: BAD_PROMPT, 5: BAD_PROMPT, 6: other, 7: BAD_PROMPT, 8: other}
+    refused = {f"i{number}": [answer] for number, answer in told.items()}
+    with staged("venice", 10, submits=refused, limits={"concurrent_billing": 1}) as (_, batch):
+        assert not batch.run().paused_because
+        assert [number for number in range(10) if batch.states()[f"i{number}"] == "done"] == [0, 3, 9]
+
+
+@pytest.mark.parametrize("kind", ["content_policy_violation", "needs_consent"])
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_refusals_of_what_items_show_close_nothing(provider: str, kind: str) -> None:
+    refused = Refused(scope=Scope.ITEM, kind=kind, message="Not this.")
+    with staged(provider, 8, submits={f"i{number}": [refused] for number in range(7)}) as (_, batch):
         assert not batch.run().paused_because
         assert list(batch.states().values()) == ["rejected"] * 7 + ["done"]
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_five_submits_in_a_row_that_could_not_be_sent_pause_the_batch(provider: str) -> None:
+def test_submits_that_could_not_be_sent_for_two_minutes_pause_the_batch(provider: str) -> None:
     with staged(provider, 3, submits={f"i{number}": repeat(NO_ROUTE) for number in range(3)}) as (script, batch):
         outcome = batch.run()
-        assert script.count("submit") == 5
         assert set(batch.states().values()) == {"planned"}
         assert {job.attempt for job in batch.jobs()} == {0}
         (reason,) = outcome.paused_because
         assert reason == f"{provider} cannot be reached: {NO_ROUTE.message}. Check the network, then resume."
-        gaps = [b - a for a, b in zip(script.times("submit"), script.times("submit")[1:], strict=False)]
-        assert all(longer > shorter for shorter, longer in zip(gaps, gaps[2:], strict=False))
+        sent = script.times("submit")
+        assert 5 <= len(sent) <= 15
+        assert OFFLINE_S <= sent[-1] - sent[0] <= OFFLINE_S + 60.0
+        gaps = [b - a for a, b in pairwise(sent)]
+        assert gaps[0] <= 1.0
+        assert all(longer > shorter for shorter, longer in zip(gaps, gaps[4:], strict=False))
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_blip_of_the_network_ends_no_run_however_many_submits_it_hits(provider: str, seed: int) -> None:
+    def blip(world: World) -> Iterator[Any]:
+        while True:
+            yield NO_ROUTE if 10.0 <= world.loop.time() < 13.0 else None
+
+    limits = {"concurrent_billing": 16, "submits_per_minute": None}
+    with staged(provider, 200, submits={}, limits=limits, seed=seed, latency_s=(0.0, 0.1)) as (script, batch):
+        answers = blip(batch.world)
+        script.submits.update({f"i{number}": answers for number in range(1, 200)})
+        script.submits["i0"] = [After(9.99, None)]  # the others leave together, at about ten seconds
+        assert not batch.run().paused_because
+        assert set(batch.states().values()) == {"done"}
+        unsent = [at for at in script.times("submit") if 10.0 <= at < 13.0]
+        assert len(unsent) >= 5
+        assert min(at for at in script.times("submit") if at >= 13.0) <= 17.0
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
@@ -305,7 +357,8 @@ def test_submits_that_cost_nothing_need_no_slot_of_those_that_bill() -> None:
 
 
 def test_refused_submits_never_come_closer_than_the_vendor_tolerates() -> None:
-    refused = {f"i{number}": [After(0.4, BAD_PROMPT)] for number in range(60)}
+    bad = [Refused(scope=Scope.ITEM, kind="invalid_request", message=f"Not a word {number}.") for number in range(60)]
+    refused = {f"i{number}": [After(0.4, answer)] for number, answer in enumerate(bad)}
     limits = {"submits_per_minute": None, "concurrent_billing": 30}
     with staged("venice", 60, submits=refused, limits=limits) as (script, batch):
         batch.run()
@@ -451,6 +504,63 @@ def test_a_job_id_that_another_item_holds_already_is_held_and_not_shared(provide
         assert script.count("submit") == 2
 
 
+def held(batch: Batch) -> list[str]:
+    """Return the items that are in doubt for their id, told with their names, and the id with each."""
+    found = [job.item_id for job in batch.jobs() if job.failure and job.failure.kind == "duplicate_job_id"]
+    for item_id in found:
+        assert batch.states()[item_id] == "submit_in_doubt"
+        (note,) = [note for note in batch.progress.notes if note.startswith(f"{item_id} is in doubt: ")]
+        assert "i0-1" in note
+    return found
+
+
+@pytest.mark.parametrize(
+    ("provider", "when"),
+    [*product(PROVIDERS, ["between two looks", "during a look"]), ("modelmax", "before its claim")],
+)
+def test_two_items_with_one_job_id_are_both_held(provider: str, when: str) -> None:
+    """The first is looked at as soon as it is accepted, and the second is accepted ten seconds later."""
+    looks: dict[str, Any] = {
+        "between two looks": {"i0": repeat(After(0.01, RUNNING))},
+        "during a look": {"i0": [After(60.0, None)]},
+        "before its claim": {"i0": [After(5.0, None)]},
+    }[when]
+    claims = {"i2": [After(60.0, None)]} if when == "before its claim" else {}
+    submits = {"i1": [After(10.0, Accepted(receipt=receipt_of("i0")))]}
+    stage = staged(
+        provider, 4, submits=submits, looks=looks, claims=claims, limits={"concurrent_billing": 1 + (not claims)}
+    )
+    with stage as (script, batch):
+        batch.run()
+        assert held(batch) == ["i0", "i1"]
+        assert [batch.states()[name] for name in ("i2", "i3")] == ["done", "done"]
+        assert script.count("claim", "i0") == 0
+        assert batch.clip("i0") is None
+        assert all(body.is_closed for body in script.bodies)
+        assert batch.summary().in_doubt_usd == 4.0
+        calls = len(script.calls)
+        batch.run()
+        assert len(script.calls) == calls
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_clip_that_is_home_when_its_id_is_given_again_stays_with_a_word(provider: str) -> None:
+    submits = {"i1": [After(50.0, Accepted(receipt=receipt_of("i0")))]}
+    with staged(provider, 2, submits=submits) as (_, batch):
+        batch.run()
+        assert batch.states() == {"i0": "done", "i1": "submit_in_doubt"}
+        assert "i0 shares its job id with i1: its clip may be the other's." in batch.progress.notes
+
+
+def test_a_job_that_this_run_left_behind_is_held_too() -> None:
+    submits = {"i1": [After(50.0, Accepted(receipt=receipt_of("i0")))]}
+    broken = [streaming(b"<html>") for _ in range(BROKEN_MOST)]
+    with staged("venice", 2, submits=submits, looks={"i0": broken}) as (_, batch):
+        batch.limits["looks_per_minute"] = None
+        batch.run()
+        assert batch.states() == {"i0": "submit_in_doubt", "i1": "submit_in_doubt"}
+
+
 # Input files.
 
 
@@ -482,6 +592,18 @@ def test_an_input_that_is_no_longer_what_was_planned_sends_nothing_and_says_so(
         (tmp_path / "fox.png").write_bytes(b"a fox")
         assert not batch.run().paused_because
         assert batch.job().state == "done"
+
+
+def test_an_input_that_has_changed_holds_up_its_own_item_alone(tmp_path: Path) -> None:
+    (tmp_path / "fox.png").write_bytes(b"another fox")
+    wanted = [with_picture("i0", b"a fox"), *(an_item(f"i{number}", "venice") for number in range(1, 6))]
+    with staged("venice", wanted=wanted) as (script, batch):
+        batch.inputs = tmp_path
+        (reason,) = batch.run().paused_because
+        assert reason.startswith("i0 was not submitted: fox.png has changed since the item was planned.")
+        assert batch.states() == {"i0": "planned"} | {f"i{number}": "done" for number in range(1, 6)}
+        assert script.count("submit") == 5
+        assert reason in batch.progress.notes
 
 
 def test_an_input_that_vanishes_after_the_submit_changes_nothing(tmp_path: Path) -> None:
