@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.jobs import record
 from pipeline.jobs.record import apply
 from pipeline.jobs.state import EventKind
-from pipeline.ledger import rows
+from pipeline.ledger import rows, store
 from pipeline.ledger.store import Ledger
 from pipeline.ledger.writer import Writer
 from pipeline.providers.http import Call, Wire
@@ -19,6 +19,7 @@ from tests.torture.mutant import KILL, STOP, mutant
 
 if TYPE_CHECKING:
     from pipeline.jobs.event import Event
+    from pipeline.ledger.emergency import Emergency
     from pipeline.providers.exchange import Lost
     from tests.torture.mutant import Patch
 
@@ -100,10 +101,11 @@ def answers_dropped_on_a_full_disk(patch: Patch) -> None:
 
 @mutant("The journal of last resort is never taken in.", "broken-ledger")
 def journal_not_taken_in(patch: Patch) -> None:
-    async def pass_over(self: Ledger) -> None:
-        await self._alone(self._emergency.clear)
+    def pass_over(writer: Writer, emergency: Emergency) -> list[str]:
+        emergency.clear()
+        return []
 
-    patch(Ledger, "_take_in_saved", pass_over)
+    patch(store, "take_in_saved", pass_over)
 
 
 @mutant("A slot is free as soon as its call has begun.", "venice", "modelmax")
