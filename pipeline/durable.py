@@ -57,16 +57,24 @@ def sync_folder(files: Files, folder: Path) -> None:
 
 
 def make_folder(files: Files, folder: Path) -> None:
-    """Create `folder` and its parents, each name durable in the folder above it."""
+    """Create `folder` and its parents, each name durable in the folder above it before anything is put below it.
+
+    A folder that is there already may be the last one that a killed process made, and not durable yet; so its name is
+    made durable too.
+    """
     missing: list[Path] = []
     at = folder
     while not files.exists(at):
         missing.append(at)
         at = at.parent
     with told_as_disk_refused(f"create the folder {folder}"):
-        files.make_folder(folder)
-    for created in reversed(missing):
-        sync_folder(files, created.parent)
+        files.make_folder(at)  # it may be a file
+    with suppress(DiskRefused):  # a folder above it that we may not read is none that we put a name into
+        sync_folder(files, at.parent)
+    for each in reversed(missing):
+        with told_as_disk_refused(f"create the folder {each}"):
+            files.make_folder(each)
+        sync_folder(files, each.parent)
 
 
 def write_atomically(files: Files, target: Path, data: bytes) -> None:
