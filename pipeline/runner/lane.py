@@ -145,6 +145,8 @@ class Lane:
     """What the vendor has."""
     submitting: int = 0
     """Submits under way, their intents and answers included."""
+    probing: bool = False
+    """Whether the last submit was told "not now", or did not leave: the next goes alone."""
     billing: set[asyncio.Task[None]] = field(default_factory=set)
     """Calls that can cost money and that nobody has heard the end of. They are not cancelled with the lane: their
     answers are written down."""

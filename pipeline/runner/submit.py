@@ -75,6 +75,8 @@ def _must_wait(lane: Lane) -> tuple[float, Binding]:
     if len(lane.live) + lane.submitting >= lane.in_flight_most:
         return float("inf"), Binding.IN_FLIGHT
     now = lane.now()
+    if lane.probing and lane.submitting:
+        return float("inf"), Binding.THROTTLED
     if lane.submits.paused_until > now:
         return lane.submits.paused_until - now, Binding.THROTTLED
     wait_s = max(lane.submits.wait_s(now), lane.failures.wait_s(now, lane.submitting + lane.looking))
@@ -126,6 +128,7 @@ async def _intend_and_send(lane: Lane, job: Job, contents: dict[str, bytes]) -> 
 async def settle_submit(lane: Lane, job: Job, answer: SubmitAnswer) -> None:
     """Write down what became of a submit, then act on it."""
     lane.heard(sent=not isinstance(answer, NotSent))
+    lane.probing = isinstance(answer, Throttled | NotSent)
     match answer:
         case Accepted():
             await _accept(lane, job, answer)
