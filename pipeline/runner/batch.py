@@ -81,7 +81,8 @@ class BatchRun:
         except Paused as refused:  # the disk; what ended the run tells more than that its view is stale
             problems = problems or [refused]
         reasons = [str(problem) for problem in problems if isinstance(problem, Paused)]
-        for bug in (problem for problem in problems if not isinstance(problem, Paused)):
+        bug = next((problem for problem in problems if not isinstance(problem, Paused)), None)
+        if bug is not None:
             for reason in reasons:  # it may name answers that are on no disk
                 self.run.progress.note(reason)
             raise bug

@@ -90,14 +90,16 @@ def _bills(lane: Lane) -> bool:
 async def _submit_one(lane: Lane, head: Head) -> None:
     job = await lane.run.ledger.job(head.item_id, head.revision)
     try:
-        contents = await lane.run.effects.threads.run(read_inputs, lane.run.inputs, job.request.files)
+        try:
+            contents = await lane.run.effects.threads.run(read_inputs, lane.run.inputs, job.request.files)
+        except InputError as changed:
+            lane.leave_planned(f"{job.item_id} was not submitted: {changed}")
+            return
         await refuse_without_space(lane)
         await refresh_quote(lane.run.prices, lane.name, lane.seat.provider, job.request, lane.run.effects)
         await lane.bill(_intend_and_send(lane, job, contents))
     except OverBudget as reason:
         lane.close(str(reason))
-    except InputError as changed:
-        lane.leave_planned(f"{job.item_id} was not submitted: {changed}")
     finally:
         if _bills(lane):  # where it does not, the slot may be that of the item's claim by now
             lane.billing_slots.release(head)

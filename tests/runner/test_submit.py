@@ -556,6 +556,7 @@ def test_two_items_with_one_job_id_are_both_held(provider: str, when: str) -> No
         assert held(batch) == ["i0", "i1"]
         assert [batch.states()[name] for name in ("i2", "i3")] == ["done", "done"]
         assert script.count("claim", "i0") == 0
+        assert max(script.times("look", "i0")) <= script.times("submit", "i1")[0] + 10.0
         assert batch.clip("i0") is None
         assert all(body.is_closed for body in script.bodies)
         assert batch.summary().in_doubt_usd == 4.0
