@@ -20,7 +20,7 @@ from pipeline.jobs.event import Event
 from pipeline.jobs.job import Failure
 from pipeline.jobs.state import IN_DOUBT, UNSUCCESSFUL, State
 from pipeline.runner.limits import Endpoint, EvenPace, FailureBudget, SlidingLog, Unpaced
-from pipeline.runner.planned import Head, Planned
+from pipeline.runner.planned import Planned
 from pipeline.runner.schedule import Live, Schedule
 from pipeline.runner.slots import Slots
 
