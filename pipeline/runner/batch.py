@@ -17,6 +17,7 @@ from pipeline.jobs.state import IN_DOUBT, UNSUCCESSFUL, State
 from pipeline.ledger.reader import reading
 from pipeline.ledger.results import write_results
 from pipeline.runner.collect import fetch_outputs
+from pipeline.runner.expiry import by_expiry, countdown
 from pipeline.runner.lane import Lane, RunContext, Seat
 from pipeline.runner.looks import look_at_jobs
 from pipeline.runner.planned import Head
@@ -80,7 +81,8 @@ class BatchRun:
         except Paused as refused:  # the disk; what ended the run tells more than that its view is stale
             problems = problems or [refused]
         reasons = [str(problem) for problem in problems if isinstance(problem, Paused)]
-        for bug in (problem for problem in problems if not isinstance(problem, Paused)):
+        bug = next((problem for problem in problems if not isinstance(problem, Paused)), None)
+        if bug is not None:
             for reason in reasons:  # it may name answers that are on no disk
                 self.run.progress.note(reason)
             raise bug
@@ -126,6 +128,7 @@ class BatchRun:
                 )
                 for lane in self.lanes.values():
                     lane.schedule.all_due(lane.now())
+                    self._count_down(lane, [live.job for live in lane.live.values()])
                     lane.changed()
             gap_s = now_s
 
@@ -144,11 +147,18 @@ class BatchRun:
         return await _outcomes({work, results, watch})
 
     async def _run_lanes(self) -> None:
-        attached = await self.run.ledger.jobs([State.SUBMITTED, State.CLAIMED])
-        attached.sort(key=lambda job: job.submitted_at or self.run.effects.clock.now())  # the first to expire, first
+        attached = by_expiry(await self.run.ledger.jobs([State.SUBMITTED, State.CLAIMED]), self.run.effects.clock.now())
         async with asyncio.TaskGroup() as group:
             for lane in self.lanes.values():
-                group.create_task(_run_lane(lane, [job for job in attached if job.provider == lane.name]))
+                mine = [job for job in attached if job.provider == lane.name]
+                self._count_down(lane, mine)
+                group.create_task(_run_lane(lane, mine))
+
+    def _count_down(self, lane: Lane, jobs: Iterable[Job]) -> None:
+        """Tell the user what the vendor will soon keep no longer."""
+        says = countdown(jobs, lane.seat.capabilities.id_lifetime_s, self.run.effects.clock.now())
+        if says:
+            self.run.progress.note(f"Of the clips that {lane.name} is paid for, {says}")
 
     async def _rewrite_results_now_and_then(self) -> None:
         clock = self.run.effects.clock

@@ -43,7 +43,9 @@ if TYPE_CHECKING:
     from pipeline.runner.schedule import Live
 
 BROKEN_MOST = 6
-"""Downloads of one clip that do not arrive whole, before it is left for the next run."""
+"""Downloads of one clip that do not arrive whole or whose link is overused, before it is left for the next run."""
+OVERUSED_WAITS_S = (300.0, 900.0, 3600.0)
+"""How long a link is left alone that says that it was used too often; it is no limit of the API's."""
 GONE_MOST = 3
 OUTPUT_REFUSALS_MOST = 3
 UNSENT_MOST, UNSENT_OVER_S = 5, 120.0
@@ -203,9 +205,9 @@ async def fetch_outputs(lane: Lane, live: Live, outputs: Sequence[Output]) -> No
 async def _fetch(lane: Lane, live: Live, output: Output) -> None:
     receipt = live.job.receipt
     assert receipt is not None
-    broken = gone = failures = 0
+    broken = gone = failures = overused = 0
     wait_s = 0.0
-    while broken < BROKEN_MOST and not lane.halted:
+    while broken + overused < BROKEN_MOST and not lane.halted:
         async with lane.download_slots.held(live.job):
             answer = await lane.seat.provider.fetch(receipt, output)
             if isinstance(answer, Streaming):
@@ -229,6 +231,9 @@ async def _fetch(lane: Lane, live: Live, output: Output) -> None:
                 return
             case Throttled(wait_s=told_s):
                 wait_s = 300.0 if told_s is None else told_s
+            case Transient(status=429):
+                wait_s = OVERUSED_WAITS_S[min(overused, len(OVERUSED_WAITS_S) - 1)]
+                overused += 1
             case Refused() | NotSent() | Transient():
                 failures += 1
                 wait_s = backoff_s(failures, lane.run.effects.random)

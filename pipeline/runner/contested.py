@@ -24,13 +24,14 @@ KIND = "duplicate_job_id"
 async def hold_both(lane: Lane, job: Job, receipt: Receipt) -> None:
     """Hold an item whose submit was answered with another item's id, and that other item."""
     job_id = receipt.job_id
-    live = next((live for live in lane.live.values() if live.job.job_id == job_id), None)
-    first = live.job if live else await _holder(lane, job_id)
     lane.contested[job_id] = job.item_id
-    why = f"{lane.name} gave it the job id {job_id}, which is {first.item_id if first else 'another item'}'s."
+    live = next((live for live in lane.live.values() if live.job.job_id == job_id), None)
+    other = f"{live.job.item_id}'s" if live else "another item's"
+    why = f"{lane.name} gave it the job id {job_id}, which is {other}."
     told = failure(KIND, why, Billing.UNKNOWN, receipt=receipt_to_json(receipt))
     await lane.record(job, EventKind.SUBMIT_LOST, failure=told)
     _tell(lane, job, why)
+    first = live.job if live else await _holder(lane, job_id)
     if live is not None and live.ticket:  # nothing of it is under way
         await hold(lane, live)
     elif live is None and first is not None and first.state is State.SUBMITTED:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
@@ -20,11 +20,12 @@ from pipeline.jobs.event import Event
 from pipeline.jobs.job import Failure
 from pipeline.jobs.state import IN_DOUBT, UNSUCCESSFUL, State
 from pipeline.runner.limits import Endpoint, EvenPace, FailureBudget, SlidingLog, Unpaced
-from pipeline.runner.planned import Head, Planned
+from pipeline.runner.planned import Planned
 from pipeline.runner.schedule import Live, Schedule
+from pipeline.runner.slots import Slots
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
+    from collections.abc import Coroutine
     from pathlib import Path
 
     from pipeline.effects import Effects
@@ -95,44 +96,6 @@ class RunContext:
     max_clip_bytes: int = 2 << 30
 
 
-class Slots:
-    """How many jobs may do something at once; a job that has a slot may ask for it again, and keeps the one.
-
-    Those of calls that can bill are free again as soon as the outcome is queued for a commit. The next intent is queued
-    behind it and its call leaves only when that is durable, so the ledger never holds more open intents than slots.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._free = asyncio.Semaphore(most)
-        self._held: set[tuple[str, int]] = set()
-
-    @property
-    def full(self) -> bool:
-        """Whether the next one must wait."""
-        return self._free.locked()
-
-    async def acquire(self, job: Job | Head) -> None:
-        """Wait for a slot and take it, unless the job has one."""
-        if (job.item_id, job.revision) not in self._held:
-            await self._free.acquire()
-            self._held.add((job.item_id, job.revision))
-
-    def release(self, job: Job | Head) -> None:
-        """Give the job's slot back, if it has one."""
-        if (job.item_id, job.revision) in self._held:
-            self._held.remove((job.item_id, job.revision))
-            self._free.release()
-
-    @asynccontextmanager
-    async def held(self, job: Job) -> AsyncIterator[None]:
-        """Have a slot for a while."""
-        await self.acquire(job)
-        try:
-            yield
-        finally:
-            self.release(job)
-
-
 @dataclass(eq=False)
 class Lane:
     """The mutable state is below; it changes only on the event loop's thread, between awaits."""
@@ -145,6 +108,8 @@ class Lane:
     """What the vendor has."""
     submitting: int = 0
     """Submits under way, their intents and answers included."""
+    probing: bool = False
+    """Whether the last submit was told "not now", or did not leave: the next goes alone."""
     billing: set[asyncio.Task[None]] = field(default_factory=set)
     """Calls that can cost money and that nobody has heard the end of. They are not cancelled with the lane: their
     answers are written down."""

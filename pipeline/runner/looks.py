@@ -61,6 +61,9 @@ async def look_at_jobs(lane: Lane, group: TaskGroup) -> None:
         if live is None:
             await lane.wait(due_in_s, None if lane.planned else Binding.VENDOR)
             continue
+        if live.job.job_id in lane.contested:
+            await hold(lane, live)
+            continue
         wait_s = lane.looks.try_take(now)
         if wait_s > 0:
             lane.schedule.add(live, now, now)

@@ -26,8 +26,6 @@ class Progress:
 
     items: int = 0
     """Items that this run is to bring to an end, or that have come to theirs."""
-    clips: int = 0
-    """Clips of those items."""
     submitted: int = 0
     at_provider: int = 0
     downloaded: int = 0

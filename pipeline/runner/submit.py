@@ -75,6 +75,8 @@ def _must_wait(lane: Lane) -> tuple[float, Binding]:
     if len(lane.live) + lane.submitting >= lane.in_flight_most:
         return float("inf"), Binding.IN_FLIGHT
     now = lane.now()
+    if lane.probing and lane.submitting:
+        return float("inf"), Binding.THROTTLED
     if lane.submits.paused_until > now:
         return lane.submits.paused_until - now, Binding.THROTTLED
     wait_s = max(lane.submits.wait_s(now), lane.failures.wait_s(now, lane.submitting + lane.looking))
@@ -88,14 +90,16 @@ def _bills(lane: Lane) -> bool:
 async def _submit_one(lane: Lane, head: Head) -> None:
     job = await lane.run.ledger.job(head.item_id, head.revision)
     try:
-        contents = await lane.run.effects.threads.run(read_inputs, lane.run.inputs, job.request.files)
+        try:
+            contents = await lane.run.effects.threads.run(read_inputs, lane.run.inputs, job.request.files)
+        except InputError as changed:
+            lane.leave_planned(f"{job.item_id} was not submitted: {changed}")
+            return
         await refuse_without_space(lane)
         await refresh_quote(lane.run.prices, lane.name, lane.seat.provider, job.request, lane.run.effects)
         await lane.bill(_intend_and_send(lane, job, contents))
     except OverBudget as reason:
         lane.close(str(reason))
-    except InputError as changed:
-        lane.leave_planned(f"{job.item_id} was not submitted: {changed}")
     finally:
         if _bills(lane):  # where it does not, the slot may be that of the item's claim by now
             lane.billing_slots.release(head)
@@ -126,6 +130,7 @@ async def _intend_and_send(lane: Lane, job: Job, contents: dict[str, bytes]) -> 
 async def settle_submit(lane: Lane, job: Job, answer: SubmitAnswer) -> None:
     """Write down what became of a submit, then act on it."""
     lane.heard(sent=not isinstance(answer, NotSent))
+    lane.probing = isinstance(answer, Throttled | NotSent)
     match answer:
         case Accepted():
             await _accept(lane, job, answer)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise, repeat
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from aiohttp import web
 
 from pipeline.paths import BatchFolder
 from pipeline.providers.answers import (
@@ -23,14 +25,18 @@ from pipeline.providers.answers import (
 )
 from pipeline.runner.collect import BROKEN_MOST, GONE_MOST
 from pipeline.runner.reconcile import OnChange
+from pipeline.sandbox.settings import Render, SandboxSettings
 from tests.runner.staged import PROVIDERS, staged
-from tests.support.batches import ROOT, an_item, items
+from tests.support.batches import ROOT, Batch, Vendor, an_item, items
 from tests.support.mp4s import minimal, track
 from tests.support.scripted_provider import CLIP, After, Body, streaming
+from tests.support.simulation.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
+
+    from aiohttp.typedefs import Handler
 
     from tests.support.scripted_provider import Script
 
@@ -147,6 +153,22 @@ def test_a_clip_that_cannot_be_had_now_is_fetched_later(provider: str, name: str
         assert script.count("fetch") == len(LATER[name]) + 1
         assert (script.count("submit"), script.count("look")) == (1, 1)
         assert script.count("claim") == (provider == "modelmax")
+
+
+def test_a_link_that_was_used_too_often_is_left_alone_for_long_and_then_for_the_next_run() -> None:
+    elsewhere = Ready(outputs=(Output(index=0, location={"download_url": "x"}),))
+    overused = Transient(message="The download link answered 429, no MP4.", status=429)
+    table = {"i0": [overused] * BROKEN_MOST, "i1": [overused] * 2}
+    with staged("venice", 2, looks={"i0": [elsewhere] * 2, "i1": [elsewhere]}, fetches=table) as (script, batch):
+        (reason,) = batch.run().paused_because
+        assert "i0 is paid for" in reason
+        assert batch.states() == {"i0": "submitted", "i1": "done"}
+        gaps = [later - earlier for earlier, later in pairwise(script.times("fetch", "i0"))]
+        assert [round(gap) for gap in gaps] == [300, 900, 3600, 3600, 3600]
+        assert script.count("fetch", "i1") == 3
+        assert not batch.run().paused_because
+        assert batch.clip("i0") == CLIP
+        assert script.count("submit") == 2
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
@@ -293,6 +315,36 @@ def test_a_clip_that_cannot_be_made_durable_is_not_published() -> None:
         assert not batch.run().paused_because
         assert batch.clip() == CLIP
         assert script.count("claim") == 1
+
+
+# What is asked of a vendor.
+
+SUBMIT_LOOK_FETCH = re.compile(
+    r"POST /api/v1/video/(?:queue|retrieve)|GET /private-share/[^/]+"
+    r"|POST /v1/queue/[^/]+|GET /v1/queue/[^/]+/requests/[^/]+(?:/status|/content/[0-9]+)?"
+)
+
+
+def test_nothing_is_ever_deleted_at_a_vendor() -> None:
+    asked: list[tuple[str, str]] = []
+
+    @web.middleware
+    async def listen(request: web.Request, handler: Handler) -> web.StreamResponse:
+        asked.append((f"{request.method} {request.path}", (await request.read()).decode()))
+        return await handler(request)
+
+    linked = an_item("linked", "venice", model="grok-imagine-text-to-video-private")
+    with World(1) as world:
+        settings = SandboxSettings(render=Render.TEMPLATE, durations_s=dict.fromkeys(PROVIDERS, 5.0))
+        Vendor(world, settings, doorkeepers=[listen])
+        batch = Batch(world, [an_item("i0", "venice"), an_item("i1", "modelmax"), linked])
+        batch.run()
+        assert set(batch.states().values()) == {"done"}
+        world.pass_time(3600.0)
+        batch.run()
+    assert len({line.partition("?")[0] for line, _ in asked}) >= 6
+    assert [line for line, _ in asked if not SUBMIT_LOOK_FETCH.fullmatch(line)] == []
+    assert [body for _, body in asked if "delete" in body] == []
 
 
 # What goes on at once.

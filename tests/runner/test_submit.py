@@ -255,7 +255,7 @@ def test_submits_that_could_not_be_sent_for_two_minutes_pause_the_batch(provider
 def test_a_blip_of_the_network_ends_no_run_however_many_submits_it_hits(provider: str, seed: int) -> None:
     def blip(world: World) -> Iterator[Any]:
         while True:
-            yield NO_ROUTE if 10.0 <= world.loop.time() < 13.0 else None
+            yield NO_ROUTE if 9.5 <= world.loop.time() < 13.0 else None
 
     limits = {"concurrent_billing": 16, "submits_per_minute": None}
     with staged(provider, 200, submits={}, limits=limits, seed=seed, latency_s=(0.0, 0.1)) as (script, batch):
@@ -264,7 +264,7 @@ def test_a_blip_of_the_network_ends_no_run_however_many_submits_it_hits(provider
         script.submits["i0"] = [After(9.99, None)]  # the others leave together, at about ten seconds
         assert not batch.run().paused_because
         assert set(batch.states().values()) == {"done"}
-        unsent = [at for at in script.times("submit") if 10.0 <= at < 13.0]
+        unsent = [at for at in script.times("submit") if 9.5 <= at < 13.0]
         assert len(unsent) >= 5
         assert min(at for at in script.times("submit") if at >= 13.0) <= 17.0
 
@@ -304,6 +304,27 @@ def test_a_throttled_submit_stops_the_others_of_its_endpoint_too() -> None:
         stopped = script.times("submit", "i4")[0]
         assert not [at for at in sent if stopped < at < stopped + 25.0]
         assert batch.progress.throttled == 1
+
+
+@pytest.mark.parametrize("answer", [Throttled(wait_s=30.0), Throttled(wait_s=None)])
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_in_a_storm_of_429_one_submit_a_pause_asks_whether_it_is_over(provider: str, answer: Any) -> None:
+    limits = {"concurrent_billing": 16, "submits_per_minute": None}
+    with staged(provider, 40, limits=limits) as (script, batch):
+
+        def storm() -> Iterator[Any]:
+            while True:
+                yield answer if 5.0 <= batch.world.loop.time() < 605.0 else None
+
+        script.submits.update({f"i{number}": storm() for number in range(1, 40)})
+        script.submits["i0"] = [After(5.0, None)]
+        assert not batch.run().paused_because
+        assert set(batch.states().values()) == {"done"}
+        stormy = [at for at in script.times("submit") if 5.0 <= at < 605.0]
+        first = [at for at in stormy if at < stormy[0] + 30.0]
+        assert len(first) <= 16
+        assert most_within(stormy[len(first) :], 29.9) == 1
+        assert batch.world.loop.time() < 640.0
 
 
 def test_a_lock_out_told_to_a_submit_stops_the_looks_too() -> None:
@@ -535,6 +556,7 @@ def test_two_items_with_one_job_id_are_both_held(provider: str, when: str) -> No
         assert held(batch) == ["i0", "i1"]
         assert [batch.states()[name] for name in ("i2", "i3")] == ["done", "done"]
         assert script.count("claim", "i0") == 0
+        assert max(script.times("look", "i0")) <= script.times("submit", "i1")[0] + 10.0
         assert batch.clip("i0") is None
         assert all(body.is_closed for body in script.bodies)
         assert batch.summary().in_doubt_usd == 4.0
