@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from pipeline.cli.bars import shown
 from pipeline.cli.console import ask, count, put_json, say, usd
 from pipeline.cli.descriptors import make_room, needed
+from pipeline.cli.elsewhere import note_folder
 from pipeline.cli.epoch import begin_epoch
 from pipeline.cli.rehearsal import sandbox_child
 from pipeline.cli.seats import make_seats
@@ -99,6 +100,13 @@ async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) 
         settings = await _settle_plan(order, ledger, effects)
         if is_new:
             say(f"{folder.root} is new: nothing in it is paid for yet.")
+        if order.plan is not None and not order.rehearsal:
+            others = note_folder(order.plan.manifest_path, folder.root, SystemShelf(state_folder(environ) / "folders"))
+            if is_new and others:
+                say(
+                    f"{order.plan.manifest_path} was run into {others[0]} before; whatever is made here is bought once "
+                    f"more. To go on there: {shlex.join(['clipmill', 'resume', str(others[0])])}"
+                )
         urls = await stack.enter_async_context(sandbox_child(folder, order.speed)) if order.rehearsal else {}
         with reading(folder.ledger, effects) as reader:
             names = reader.providers()

@@ -261,3 +261,14 @@ def test_nothing_is_asked_of_a_vendor_but_what_makes_and_fetches_clips(journey: 
     made = {name for name, count in calls().items() if count > before.get(name, 0) and not name.startswith("sandbox")}
     (allowed,) = [names for names in MAKES_AND_FETCHES.values() if made & names]
     assert made <= allowed
+
+
+def test_a_second_folder_for_the_same_manifest_is_told_before_it_is_bought_for(journey: Journey) -> None:
+    _, err = (child := journey.start("--limit", "1")).communicate(timeout=60)
+    assert child.returncode == 0, err
+    assert "bought once more" not in err
+    _, err = (child := journey.start("--limit", "1", "-o", "again")).communicate(timeout=60)
+    assert child.returncode == 0, err
+    said = err.index(f"m.yaml was run into {journey.folder / 'out'} before; whatever is made here is bought once more")
+    assert said < err.index("1 to submit")
+    assert "bought once more" not in journey.start("--limit", "1", "-o", "again").communicate(timeout=60)[1]
