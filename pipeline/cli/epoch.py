@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Epoch:
-    """A ledger that this process alone may write. The mutable state is `ending`."""
+    """A ledger that this process alone may write. The mutable state is `ending` and `reached`."""
 
     ledger: Ledger
     effects: Effects
@@ -37,6 +37,8 @@ class Epoch:
     """Where this user's marks lie; None for a rehearsal, which buys nothing that could be bought twice."""
     ending: str = "stopped by an error"
     """What the ledger will say of how this epoch ended."""
+    reached: int = 0
+    """The event that the ledger is known to have come to. A ledger that ends before it was restored beneath us."""
 
     async def refuse_restored(self) -> None:
         """Stop where the ledger is older than its mark.
@@ -48,11 +50,15 @@ class Epoch:
             ledger = self.ledger
             last = await ledger.last_event()
             refuse_restored(self.marks, await ledger.read_meta("uuid"), last, ledger.path.parent, self.effects.files)
+            self.reached = last
 
     async def move_mark(self) -> None:
-        """Note outside the batch's folder how far its ledger has come."""
-        if self.marks is not None:
-            last = await self.ledger.last_event()
+        """Note outside the batch's folder how far its ledger has come; never less than it had come to before."""
+        if self.marks is None:
+            return
+        last = await self.ledger.last_event()
+        if last >= self.reached:
+            self.reached = last
             write_mark(self.marks, await self.ledger.read_meta("uuid"), last, self.effects.files)
 
 
