@@ -7,6 +7,7 @@ the disk is back, and the next run must bring everything home that was paid for,
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import sqlite3
 from collections import Counter
@@ -37,7 +38,8 @@ SQLITE_SAYS = {
 }
 """What SQLite makes of what the system says."""
 CHANGES = {"create", "write", "fsync", "link", "replace", "unlink", "fsync_folder", "make_folder"}
-MOMENTS = 8
+EVERY = {errno.EIO: 4, errno.EROFS: 8, errno.ENODEV: 8}
+"""Each how manieth change of a whole run is the first that fails."""
 
 
 @dataclass
@@ -85,10 +87,14 @@ def run(batch: Batch, disk: Disk) -> Outcome | Paused:
     try:
         return world.run(batch.work(on_disk, Stop()), process)
     except Paused as paused:
-        world.bury(process)
         return paused
     finally:
         world.files.on_call = None
+        world.bury(process)
+        gc.collect()
+        # One failed commit refuses several tasks with one and the same sentence, and a run ends at the first of them.
+        assert [each for each in world.loop.troubles if "DiskRefused" not in each] == []
+        world.loop.troubles.clear()
 
 
 def worlds(provider: str) -> Iterator[tuple[World, Vendor, Batch]]:
@@ -110,9 +116,8 @@ def changes_of_a_whole_run(provider: str) -> int:
 @pytest.mark.parametrize("provider", ["modelmax", "venice"])
 def test_a_disk_that_goes_away_at_any_moment_costs_no_clip_and_nothing_twice(provider: str, number: int) -> None:
     whole = changes_of_a_whole_run(provider)
-    assert whole > MOMENTS * 2
-    moments = [whole * part // MOMENTS for part in range(MOMENTS)]
-    for last, (_, vendor, batch) in zip(moments, worlds(provider), strict=False):
+    assert whole > 50
+    for last, (_, vendor, batch) in zip(range(0, whole, EVERY[number]), worlds(provider), strict=False):
         outcome = run(batch, Disk(number, last))
         assert isinstance(outcome, Paused) or outcome.paused_because, last
 
