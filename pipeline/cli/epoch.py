@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import socket
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pipeline import __version__
@@ -20,7 +20,7 @@ from pipeline.ledger.store import Ledger
 from pipeline.ledger.trial import told_before_anything_is_sent, try_folder
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
     from pipeline.effects import Effects
@@ -29,14 +29,27 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Epoch:
-    """A ledger that this process alone may write. The mutable state is `ending`."""
+    """A ledger that this process alone may write. The mutable state is `tell`, `ending` and `reached`."""
 
-    ledger: Ledger
+    ledger: Ledger = field(init=False)
     effects: Effects
     marks: Path | None
     """Where this user's marks lie; None for a rehearsal, which buys nothing that could be bought twice."""
+    tell: Callable[[str], None] = say
+    """Given what the ledger has to say to the user while it is open."""
     ending: str = "stopped by an error"
     """What the ledger will say of how this epoch ended."""
+    reached: int = 0
+    """The event that the ledger is known to have come to. A ledger that ends before it was restored beneath us."""
+
+    @contextmanager
+    def telling(self, tell: Callable[[str], None]) -> Iterator[None]:
+        """Have the user told in another way for a while: bars are drawn over what is simply printed."""
+        before, self.tell = self.tell, tell
+        try:
+            yield
+        finally:
+            self.tell = before
 
     async def refuse_restored(self) -> None:
         """Stop where the ledger is older than its mark.
@@ -48,11 +61,15 @@ class Epoch:
             ledger = self.ledger
             last = await ledger.last_event()
             refuse_restored(self.marks, await ledger.read_meta("uuid"), last, ledger.path.parent, self.effects.files)
+            self.reached = last
 
     async def move_mark(self) -> None:
-        """Note outside the batch's folder how far its ledger has come."""
-        if self.marks is not None:
-            last = await self.ledger.last_event()
+        """Note outside the batch's folder how far its ledger has come; never less than it had come to before."""
+        if self.marks is None:
+            return
+        last = await self.ledger.last_event()
+        if last >= self.reached:
+            self.reached = last
             write_mark(self.marks, await self.ledger.read_meta("uuid"), last, self.effects.files)
 
 
@@ -75,7 +92,7 @@ async def begin_epoch(
         command: the command that writes.
         restored: go on even where the ledger is older than its mark; the caller then moves the mark when it has dealt
             with that.
-        tell: given what the ledger has to say to the user, for as long as it is open.
+        tell: given what there is to say to the user, until the epoch's own is changed.
 
     Raises:
         BatchLocked: another process runs the batch. InputError: not a ledger of ours, one restored from a copy, or a
@@ -83,13 +100,13 @@ async def begin_epoch(
         DiskRefused: the disk said no.
     """
     about = {"pid": os.getpid(), "host": socket.gethostname(), "version": __version__, "command": command}
+    epoch = Epoch(effects=effects, marks=marks, tell=tell)
     async with AsyncExitStack() as stack:
         with told_before_anything_is_sent():
             stack.enter_context(only_process(folder, effects))
             for sentence in await effects.threads.run(try_folder, folder, effects):
                 tell(sentence)
-        ledger = await Ledger.open(folder.ledger, effects, about, tell)
-        epoch = Epoch(ledger=ledger, effects=effects, marks=marks)
+        epoch.ledger = ledger = await Ledger.open(folder.ledger, effects, about, lambda said: epoch.tell(said))
         stack.push_async_callback(lambda: ledger.close(epoch.ending))
         if not restored:
             await epoch.refuse_restored()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from pipeline.cli.bars import shown
 from pipeline.cli.console import ask, count, put_json, say, usd
 from pipeline.cli.descriptors import make_room, needed
+from pipeline.cli.elsewhere import note_folder
 from pipeline.cli.epoch import begin_epoch
 from pipeline.cli.rehearsal import sandbox_child
 from pipeline.cli.seats import make_seats
@@ -40,7 +41,7 @@ from pipeline.runner.stop import Stop
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pipeline.effects import Effects
+    from pipeline.effects import Effects, Shelf
     from pipeline.ledger.reader import Reader, Summary
     from pipeline.ledger.store import Ledger
     from pipeline.planning.plan import Plan
@@ -99,6 +100,8 @@ async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) 
         settings = await _settle_plan(order, ledger, effects)
         if is_new:
             say(f"{folder.root} is new: nothing in it is paid for yet.")
+        if order.plan is not None and not order.rehearsal:
+            _tell_of_other_folders(order.plan, folder, SystemShelf(state_folder(environ) / "folders"), is_new=is_new)
         urls = await stack.enter_async_context(sandbox_child(folder, order.speed)) if order.rehearsal else {}
         with reading(folder.ledger, effects) as reader:
             names = reader.providers()
@@ -119,12 +122,23 @@ async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) 
         )
         stop = Stop()
         listen(stop)
+        run = BatchRun(run=context, seats=seats, chosen=order.chosen, stop=stop, checkpoint=epoch.move_mark)
         async with shown(progress, effects.clock):
-            run = BatchRun(run=context, seats=seats, chosen=order.chosen, stop=stop, checkpoint=epoch.move_mark)
-            outcome = await run.go()
+            with epoch.telling(progress.note):
+                outcome = await run.go()
         epoch.ending = "; ".join(outcome.paused_because) or ("stopped by a signal" if outcome.signal else "finished")
     with reading(folder.ledger, effects) as reader:
         return _tell(order, folder, outcome, reader)
+
+
+def _tell_of_other_folders(plan: Plan, folder: BatchFolder, shelf: Shelf, *, is_new: bool) -> None:
+    """Remember where a manifest is run, and say where it was run before: two folders know nothing of each other."""
+    others = note_folder(plan.manifest_path, folder.root, shelf)
+    if is_new and others:
+        say(
+            f"{plan.manifest_path} was run into {others[0]} before; whatever is made here is bought once more. "
+            f"To go on there: {shlex.join(['clipmill', 'resume', str(others[0])])}"
+        )
 
 
 def _refuse_orphaned_clips(folder: BatchFolder) -> None:

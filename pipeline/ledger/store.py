@@ -182,7 +182,9 @@ class Ledger:
                 self._emergency.save(write.event for write in outcomes)
             except DiskRefused as last:
                 ids = ", ".join(f"{write.after.item_id} = {write.after.job_id}" for write in outcomes)
-                told = DiskRefused(f"{last} These answers are on no disk; note them down: {ids}")
+                lost = f"These answers are on no disk; note them down: {ids}"
+                self._writer.tell(lost)  # whoever waits for them may be gone, and of several refusals one is shown
+                told = DiskRefused(f"{last} {lost}")
                 told.__cause__ = error
                 return refusals | dict.fromkeys(places, told)
         return refusals

@@ -65,7 +65,7 @@ class Writer:
         self.path = path
         self.epoch = epoch
         self._database = database
-        self._tell = tell
+        self.tell = tell
 
     @classmethod
     def begin(cls, path: Path, effects: Effects, about: Mapping[str, Any], tell: Callable[[str], None]) -> Writer:
@@ -100,7 +100,7 @@ class Writer:
         try:
             goodbye = "UPDATE run SET ended_at = ?, outcome = ? WHERE epoch = ?"
             values = (at.isoformat(), outcome, self.epoch)
-            patiently(self.path, self._tell, lambda: self._database.execute(goodbye, values), TRIES)
+            patiently(self.path, self.tell, lambda: self._database.execute(goodbye, values), TRIES)
         finally:
             self.close()
 
@@ -111,11 +111,11 @@ class Writer:
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         database = self._database
-        patiently(self.path, self._tell, lambda: database.execute("BEGIN IMMEDIATE"))
+        patiently(self.path, self.tell, lambda: database.execute("BEGIN IMMEDIATE"))
         with told_as_our_errors(self.path):
             try:
                 yield database
-                patiently(self.path, self._tell, lambda: database.execute("COMMIT"))
+                patiently(self.path, self.tell, lambda: database.execute("COMMIT"))
             except BaseException:
                 if database.in_transaction:
                     database.execute("ROLLBACK")
@@ -307,7 +307,7 @@ class Writer:
         return bool(self._ask(query, values))
 
     def _ask(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        return patiently(self.path, self._tell, lambda: self._database.execute(query, values).fetchall())
+        return patiently(self.path, self.tell, lambda: self._database.execute(query, values).fetchall())
 
     def _read_jobs(self, where: str, values: Sequence[Any] = ()) -> list[Job]:
-        return patiently(self.path, self._tell, lambda: list(rows.read_jobs(self._database, where, values)))
+        return patiently(self.path, self.tell, lambda: list(rows.read_jobs(self._database, where, values)))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -261,3 +263,29 @@ def test_nothing_is_asked_of_a_vendor_but_what_makes_and_fetches_clips(journey: 
     made = {name for name, count in calls().items() if count > before.get(name, 0) and not name.startswith("sandbox")}
     (allowed,) = [names for names in MAKES_AND_FETCHES.values() if made & names]
     assert made <= allowed
+
+
+def test_a_second_folder_for_the_same_manifest_is_told_before_it_is_bought_for(journey: Journey) -> None:
+    _, err = (child := journey.start("--limit", "1")).communicate(timeout=60)
+    assert child.returncode == 0, err
+    assert "bought once more" not in err
+    _, err = (child := journey.start("--limit", "1", "-o", "again")).communicate(timeout=60)
+    assert child.returncode == 0, err
+    said = err.index(f"m.yaml was run into {journey.folder / 'out'} before; whatever is made here is bought once more")
+    assert said < err.index("1 to submit")
+    assert "bought once more" not in journey.start("--limit", "1", "-o", "again").communicate(timeout=60)[1]
+
+
+def test_a_program_that_holds_the_ledger_is_told_of_and_waited_for(journey: Journey) -> None:
+    charged_before = len(ask(journey.vendor["bill"])["charges"])
+    child = journey.start_and_wait_for_the_first_submit()
+    assert child.stderr is not None
+    with closing(sqlite3.connect(journey.folder / "out" / "ledger.sqlite", isolation_level=None)) as stranger:
+        stranger.execute("BEGIN EXCLUSIVE")
+        said = iter(child.stderr.readline, "")
+        assert any("Another program has held out/ledger.sqlite for 3 s" in line for line in said)
+        assert child.poll() is None
+        stranger.execute("ROLLBACK")
+    _, err = child.communicate(timeout=60)
+    assert child.returncode == 0, err
+    assert len(ask(journey.vendor["bill"])["charges"]) - charged_before == 12

@@ -187,6 +187,7 @@ async def test_answers_that_fit_on_no_disk_are_told_with_their_ids(machine: Mach
     with pytest.raises(DiskRefused, match="These answers are on no disk; note them down: fox = op-1"):
         await ledger.record(*accept(fox, "op-1", padding=BIG))
 
+    assert machine.told == ["These answers are on no disk; note them down: fox = op-1"]
     await ledger.close("finished")
 
 

@@ -43,6 +43,7 @@ async def test_a_stranger_who_holds_the_file_is_told_of_once_and_waited_for(mach
         stranger.execute(holds)
     writing = asyncio.create_task(ledger.record(*plan()))
     while not machine.told:
+        assert not writing.done()
         await machine.effects.clock.sleep(0)
     for _ in range(20):  # it goes on waiting
         await machine.effects.clock.sleep(0)
@@ -67,6 +68,7 @@ async def test_what_waits_for_a_stranger_is_as_a_whole_there_or_not(machine: Mac
     assert reader.execute("SELECT state FROM item").fetchall() == [("planned",)]
     begun = asyncio.create_task(ledger.record(*start(fox)))
     while not machine.told:
+        assert not begun.done()
         await machine.effects.clock.sleep(0)
 
     assert reader.execute("SELECT state FROM item").fetchall() == [("planned",)]
