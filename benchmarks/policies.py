@@ -33,6 +33,8 @@ class Account:
     refusals: int = 0
     lockouts: int = 0
     lags_s: list[float] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
+    looked: list[int] = field(default_factory=list)
     order: list[int] | None = None
     """The clips in the order of their submits, where that is not the order of their numbers."""
 

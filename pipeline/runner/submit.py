@@ -44,6 +44,7 @@ SUBMITS_AT_ONCE = 16
 
 async def submit_planned(lane: Lane, group: TaskGroup) -> None:
     """Submit what is planned, as fast as the limits allow, until nothing is left or the lane closes."""
+    lane.submits.pace.expect(len(lane.planned))
     while lane.may_submit():
         wait_s, binding = _must_wait(lane)
         head = lane.planned.take() if wait_s <= 0 else None
@@ -60,6 +61,7 @@ async def submit_planned(lane: Lane, group: TaskGroup) -> None:
         if lane.seat.capabilities.billed_at is BilledAt.SUBMIT:
             await lane.billing_slots.acquire(head)  # at once, for one is free: a submit that has to wait is not counted
         group.create_task(_submit_one(lane, head))
+    lane.schedule.places_wanted = False
 
 
 def _must_wait(lane: Lane) -> tuple[float, Binding]:
@@ -67,7 +69,9 @@ def _must_wait(lane: Lane) -> tuple[float, Binding]:
     bills = lane.seat.capabilities.billed_at is BilledAt.SUBMIT
     if lane.submitting >= SUBMITS_AT_ONCE or (bills and lane.billing_slots.full):
         return float("inf"), Binding.BILLING_CALLS
-    if len(lane.live) + lane.submitting >= lane.in_flight_most:
+    is_full = len(lane.live) + lane.submitting >= lane.in_flight_most
+    lane.schedule.places_wanted = is_full and lane.seat.limits.in_flight is not None and len(lane.planned) > 0
+    if is_full:
         return float("inf"), Binding.IN_FLIGHT
     now = lane.now()
     if lane.submits.paused_until > now:
