@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from benchmarks.policies import ONE_WAY_S, Account
@@ -26,6 +27,26 @@ if TYPE_CHECKING:
 
 DRAWS = 4000
 SPACING_S = 5.0
+
+
+class Submits(Enum):
+    """How submits leave."""
+
+    AS_THE_RUNNER_SENDS_THEM = auto()
+    BURSTS = auto()
+    """As many as the limit allows, as early as it allows."""
+    EVENLY = auto()
+
+
+def _pace(submits: float, submits_as: Submits, clips: int) -> Pace:
+    if not submits:
+        return Unpaced()
+    if submits_as is Submits.EVENLY:
+        return EvenPace(submits)
+    log = SlidingLog(submits)
+    if submits_as is Submits.AS_THE_RUNNER_SENDS_THEM:
+        log.expect(clips)
+    return log
 
 
 @dataclass(frozen=True)
@@ -61,10 +82,9 @@ def alone(
     looks: float,
     *,
     order: Sequence[int] | None = None,
-    evenly: bool = False,
+    submits_as: Submits = Submits.AS_THE_RUNNER_SENDS_THEM,
     told_all: bool = False,
     at_once: int | None = None,
-    spread_s: float = 0.0,
 ) -> Account:
     """Take a batch through the schedule.
 
@@ -75,7 +95,7 @@ def alone(
         submits: a minute; 0 for no limit.
         looks: a minute; 0 for no limit.
         order: of the submits; that of the clips' numbers where it is None.
-        evenly: spread the submits instead of sending as many as the limit allows, as early as it allows.
+        submits_as: how they leave.
         told_all: begin with the laws known.
         at_once: most jobs at the vendor.
     """
@@ -84,9 +104,7 @@ def alone(
         for number in range(law.models):
             for name in class_names(_told(number, law)):  # type: ignore[arg-type]
                 schedule.learned[name] = _true_law(law, number)
-    submit_pace: Pace = (EvenPace if evenly else SlidingLog)(submits) if submits else Unpaced()
-    if spread_s:
-        submit_pace.spread_s = spread_s
+    submit_pace = _pace(submits, submits_as, clips)
     look_pace: Pace = EvenPace(looks) if looks else Unpaced()
     waiting = list(range(clips) if order is None else order)[::-1]
     ends: dict[int, float] = {}
@@ -102,7 +120,6 @@ def alone(
                 schedule.finished(live, at)
                 in_flight -= 1
                 account.lags_s.append(arrived - ends[number])
-                account.numbers.append(number)
                 account.makespan_s = at
             else:
                 told = Running(stage=Stage.RUNNING, word="", usual_s=law.told_s[number % law.models])
@@ -123,7 +140,6 @@ def alone(
             if chosen is not None:
                 look_pace.take(now)
                 account.looks += 1
-                account.looked.append(chosen.job.number)  # type: ignore[attr-defined]
                 chosen.looks += 1
                 number = chosen.job.number  # type: ignore[attr-defined]
                 heapq.heappush(answers, (now + 2 * ONE_WAY_S, next(tickets), chosen, number, now + ONE_WAY_S))

@@ -33,8 +33,6 @@ class Account:
     refusals: int = 0
     lockouts: int = 0
     lags_s: list[float] = field(default_factory=list)
-    numbers: list[int] = field(default_factory=list)
-    looked: list[int] = field(default_factory=list)
     order: list[int] | None = None
     """The clips in the order of their submits, where that is not the order of their numbers."""
 
@@ -90,6 +88,37 @@ def timers(
         else:
             heapq.heappush(due, (arrives + ONE_WAY_S + then_s(k), number, k + 1))
     return account
+
+
+def steady_timers(
+    law: Law, seed: int, clips: int, submits: float, looks: float, first_s: Sequence[float], then_s: float
+) -> Account:
+    """Look by timers, the first look by model, submits and looks evenly spread at just these rates a minute."""
+    began = [number * 60.0 / submits + ONE_WAY_S for number in range(clips)]
+    ends = [at + law.takes_s(seed, number, at) for number, at in enumerate(began)]
+    due = [(at + ONE_WAY_S + first_s[number % len(first_s)], number) for number, at in enumerate(began)]
+    heapq.heapify(due)
+    account, free = Account(), 0.0
+    while due:
+        at, number = heapq.heappop(due)
+        arrives = max(at, free) + ONE_WAY_S
+        free = arrives - ONE_WAY_S + 60.0 / looks
+        account.looks += 1
+        if arrives >= ends[number]:
+            account.lags_s.append(arrives - ends[number])
+            account.makespan_s = max(account.makespan_s, arrives + ONE_WAY_S)
+        else:
+            heapq.heappush(due, (arrives + ONE_WAY_S + then_s, number))
+    return account
+
+
+def places_bound_s(law: Law, seed: int, clips: int, places: int) -> float:
+    """Return the least time in which jobs of these durations can be done, so many at once."""
+    free = [0.0] * places
+    for number in range(clips):
+        began = heapq.heappop(free)
+        heapq.heappush(free, began + law.takes_s(seed, number, began))
+    return max(free)
 
 
 def naive(law: Law, seed: int, clips: int, submits: float, looks: float) -> Account:
