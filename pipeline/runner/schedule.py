@@ -30,7 +30,8 @@ WANTED_FLOOR_SHARE = 1 / 400
 """The same for the floor while others wait for the places that jobs keep: what is unseen then costs throughput."""
 LEAST_S = 0.01
 SCOUTS, SCOUTING_SHARE = 6, 1 / 3
-"""How many jobs of an unknown class are looked at early and often, and how often: at ages that grow by a third."""
+"""How many jobs of an unknown class are looked at early and often, in turns, and how often: at ages that grow by a
+third."""
 GUARD_S = 120.0
 """A job not looked at for this long, and for half its age, comes first whatever the law says."""
 FIRST_OF_ALL = 1e6
@@ -203,7 +204,23 @@ class Schedule:
             for law in live.laws:
                 law.unfinished(live.last_age_s, now - live.since)
         live.looked_at = now
+        if live.is_scout and not live.law.is_known:
+            self._relieve(live, now)
         self.add(live, now)
+
+    def _relieve(self, scout: Live, now: float) -> None:
+        """Have another job of about its age looked at next in a scout's stead: one that may have finished long ago."""
+        age_s = now - scout.since
+        others = [
+            each
+            for each in self._members.values()
+            if each.law is scout.law and not each.is_scout and not each.is_ripe and now - each.since >= age_s / 2
+        ]
+        if others:
+            successor, turn = min(others, key=lambda each: (each.looks, each.since)), self._due(scout, now)
+            scout.is_scout, successor.is_scout = False, True
+            del self._members[successor.ticket]
+            self.add(successor, now, turn)
 
     def finished(self, live: Live, now: float) -> float:
         """Learn from a look that found a job finished; return for how long, in expectation, it had been."""
