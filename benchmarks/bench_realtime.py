@@ -96,8 +96,8 @@ def compare(provider: str, clips: int, speed: int, submits_per_minute: float) ->
 def main() -> None:
     """Print both tables."""
     print(machine())
-    compare("modelmax", 400, 20, 0.0)
-    compare("venice", 1000, 20, 40.0)
+    compare("venice", 3200, 20, 40.0)
+    compare("modelmax", 1000, 20, 0.0)
 
 
 if __name__ == "__main__":

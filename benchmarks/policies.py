@@ -90,6 +90,37 @@ def timers(
     return account
 
 
+def steady_timers(
+    law: Law, seed: int, clips: int, submits: float, looks: float, first_s: Sequence[float], then_s: float
+) -> Account:
+    """Look by timers, the first look by model, submits and looks evenly spread at just these rates a minute."""
+    began = [number * 60.0 / submits + ONE_WAY_S for number in range(clips)]
+    ends = [at + law.takes_s(seed, number, at) for number, at in enumerate(began)]
+    due = [(at + ONE_WAY_S + first_s[number % len(first_s)], number) for number, at in enumerate(began)]
+    heapq.heapify(due)
+    account, free = Account(), 0.0
+    while due:
+        at, number = heapq.heappop(due)
+        arrives = max(at, free) + ONE_WAY_S
+        free = arrives - ONE_WAY_S + 60.0 / looks
+        account.looks += 1
+        if arrives >= ends[number]:
+            account.lags_s.append(arrives - ends[number])
+            account.makespan_s = max(account.makespan_s, arrives + ONE_WAY_S)
+        else:
+            heapq.heappush(due, (arrives + ONE_WAY_S + then_s, number))
+    return account
+
+
+def places_bound_s(law: Law, seed: int, clips: int, places: int) -> float:
+    """Return the least time in which jobs of these durations can be done, so many at once."""
+    free = [0.0] * places
+    for number in range(clips):
+        began = heapq.heappop(free)
+        heapq.heappush(free, began + law.takes_s(seed, number, began))
+    return max(free)
+
+
 def naive(law: Law, seed: int, clips: int, submits: float, looks: float) -> Account:
     """Run a task a clip: submit at once, look every 5 s, and back off from 1 s to 60 s with jitter at each 429."""
     gate, jitter, account = Gate(submits, looks, seed), random.Random(f"jitter/{seed}"), Account()

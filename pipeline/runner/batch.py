@@ -62,6 +62,8 @@ class BatchRun:
     stop: Stop
     checkpoint: Callable[[], Awaitable[None]] | None = None
     """Called now and then, whenever the results are rewritten."""
+    results_every_s: float = RESULTS_EVERY_S
+    """The least time between two rewrites of the results."""
     lanes: dict[str, Lane] = field(default_factory=dict)
 
     async def go(self) -> Outcome:
@@ -162,12 +164,12 @@ class BatchRun:
 
     async def _rewrite_results_now_and_then(self) -> None:
         clock = self.run.effects.clock
-        pause_s = RESULTS_EVERY_S
+        pause_s = self.results_every_s
         while True:
             await clock.sleep(pause_s)
             began = clock.monotonic()
             await self.rewrite_results()
-            pause_s = max(RESULTS_EVERY_S, RESULTS_SHARE * (clock.monotonic() - began))
+            pause_s = max(self.results_every_s, RESULTS_SHARE * (clock.monotonic() - began))
 
     async def rewrite_results(self) -> None:
         """Make `results.jsonl` say what the ledger says."""

@@ -32,10 +32,12 @@ EARLY = 100
 PRIOR_JOBS = 8.0
 PRIOR_SIGMA = 0.6
 Z80 = 0.8416
-TAIL_EVENTS = 0.05
+TAIL_EVENTS = 0.01
 """Weight, a bin, of the hazard of 1/age, which keeps every hazard above zero."""
-YOUNG_TAIL_EVENTS = 0.002
+YOUNG_TAIL_EVENTS = 0.001
 """The same at ages far below what the vendor calls usual."""
+NEWTON_MOST, NEWTON_ENOUGH = 20, 0.001
+"""How the age is found at which a job is due: at most so many steps, and to this share of the unseen time."""
 
 
 @dataclass
@@ -182,16 +184,24 @@ class Law:
 
     def age_when_unseen_s(self, last_s: float, wanted_s: float) -> float:
         """Return the age at which `unseen_s` of a job last looked at at `last_s` reaches `wanted_s`."""
-        low, high = last_s, last_s + max(wanted_s, FIRST_EDGE_S)
-        while self.unseen_s(last_s, high) < wanted_s and high < EDGES[-1]:
-            low, high = high, last_s + 2 * (high - last_s)
-        for _ in range(24):
-            middle = (low + high) / 2
-            if self.unseen_s(last_s, middle) < wanted_s:
-                low = middle
-            else:
-                high = middle
-        return high
+        age_s = last_s + max(wanted_s, FIRST_EDGE_S)
+        while self.unseen_s(last_s, age_s) < wanted_s and age_s < EDGES[-1]:
+            age_s = last_s + 2 * (age_s - last_s)
+        # Newton's steps: the unseen time is convex, its slope the chance to have finished, so they never fall short.
+        for _ in range(NEWTON_MOST):
+            chance = self._chance(last_s, age_s)
+            beyond_s = self.unseen_s(last_s, age_s) - wanted_s
+            if beyond_s <= NEWTON_ENOUGH * wanted_s or chance <= 0:
+                break
+            age_s -= beyond_s / chance
+        return age_s
+
+    def _chance(self, last_s: float, age_s: float) -> float:
+        """Return the chance that a job unfinished at `last_s` has finished at `age_s`."""
+        alive = self.survival(last_s)
+        if alive > 1e-7:
+            return 1 - self.survival(age_s) / alive
+        return -math.expm1(-self._hazard[bisect_right(EDGES, last_s) - 1] * (age_s - last_s))
 
     def quantile_s(self, share: float) -> float:
         """Return the age by which a share of the jobs has finished."""

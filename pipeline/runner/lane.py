@@ -174,10 +174,10 @@ class Lane:
             return limits.in_flight
         rates = [limits.submits_per_minute, limits.looks_per_minute and LOOKS_FOR_FINDING * limits.looks_per_minute]
         rate_per_s = min((rate / 60 for rate in rates if rate), default=None)
-        expected_s = self.schedule.expected_s()
-        if rate_per_s is None or expected_s is None:
+        lasting_s = self.schedule.lasting_s(self.now())
+        if rate_per_s is None or lasting_s is None:
             return IN_FLIGHT
-        return max(IN_FLIGHT_LEAST, math.ceil(1.25 * rate_per_s * expected_s * (1 + LAG_SHARE)))
+        return max(IN_FLIGHT_LEAST, math.ceil(1.25 * rate_per_s * lasting_s * (1 + LAG_SHARE)))
 
     def now(self) -> float:
         """Return monotonic seconds."""

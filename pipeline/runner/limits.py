@@ -6,6 +6,7 @@ that it is made now. Nothing here waits.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,9 +22,12 @@ EVEN_SHARE = 0.99
 """Evenly paced calls at 99 % of a limit meet no refusal under fixed or sliding windows; at 100 % they do."""
 CREDIT_S = 0.5
 """How late an evenly paced call may be without delaying the next: less than the 0.6 s that 99 % leaves of a minute."""
+SPREAD_SHARE = 0.015
+"""What a long batch gives of its time so that its submits leave less bunched."""
 CUT, LEAST_FACTOR = 0.7, 0.02
 LONGEST_PAUSE_S = 600.0
-REGROW = 0.0005
+REGROW_CALLS = 1500.0
+"""Calls, at the whole limit, after which a rate is back where it was refused."""
 FAILURE_WINDOW_S = 30.0
 LOCKED_OUT_S = 30.0
 UNTOLD_WAIT_S = 30.0
@@ -48,6 +52,9 @@ class Pace(Protocol):
     def take_up(self, times: list[float]) -> None:
         """Go on from what `state` returned elsewhere."""
 
+    def expect(self, calls: int) -> None:
+        """Be told how many calls are to come."""
+
 
 @dataclass
 class Unpaced:
@@ -68,12 +75,21 @@ class Unpaced:
     def take_up(self, times: list[float]) -> None:  # noqa: D102
         pass
 
+    def expect(self, calls: int) -> None:  # noqa: D102
+        pass
+
 
 @dataclass
 class SlidingLog:
-    """At most `per_minute` calls in any 60.5 s: exact, and a small batch leaves at once. For submits."""
+    """At most `per_minute` calls in any 60.5 s: exact, and a small batch leaves at once. For submits.
+
+    What leaves in a burst comes due in a burst, and then waits for looks; and each burst repeats the first one. So
+    where many windows are to come, each window's calls are spread over a small part of the time that they all take.
+    """
 
     per_minute: float
+    spread_s: float = 0.0
+    """Over how long a window's calls are spread."""
     _sent: deque[float] = field(default_factory=deque)
     _factor: float = 1.0
 
@@ -81,9 +97,10 @@ class SlidingLog:
         allowed = max(1, int(self.per_minute * self._factor))
         while self._sent and self._sent[0] <= now - WINDOW_S:
             self._sent.popleft()
+        gap_s = self._sent[-1] + self.spread_s / allowed - now if self._sent else 0.0
         if len(self._sent) < allowed:
-            return 0.0
-        return self._sent[len(self._sent) - allowed] + WINDOW_S - now
+            return max(0.0, gap_s)
+        return max(self._sent[len(self._sent) - allowed] + WINDOW_S - now, gap_s)
 
     def take(self, now: float) -> None:  # noqa: D102
         self._sent.append(now)
@@ -96,6 +113,10 @@ class SlidingLog:
 
     def take_up(self, times: list[float]) -> None:  # noqa: D102
         self._sent = deque(times)
+
+    def expect(self, calls: int) -> None:  # noqa: D102
+        they_take_s = WINDOW_S * max(0.0, calls / self.per_minute - 1)
+        self.spread_s = min(WINDOW_S, SPREAD_SHARE * they_take_s)
 
 
 @dataclass
@@ -125,6 +146,9 @@ class EvenPace:
 
     def take_up(self, times: list[float]) -> None:  # noqa: D102
         self._next_at = max(times, default=float("-inf"))
+
+    def expect(self, calls: int) -> None:  # noqa: D102
+        pass
 
 
 @dataclass
@@ -159,7 +183,9 @@ class FailureBudget:
 class Endpoint:
     """One endpoint with one key: its pace, and the pauses that the vendor asks for.
 
-    A throttled answer stops the whole endpoint, cuts its rate to 0.7 once a pause, and every success regrows it a bit.
+    A throttled answer stops the whole endpoint and cuts its rate to 0.7 once a pause. Successes regrow it along a cubic
+    curve, as TCP does (RFC 9438): soon back to near the rate that was refused, lingering there, and only then beyond.
+    A limit that is lower than documented is thus nearly used up, and found out anew every thousand calls or so.
     Where a shelf is given, all this is shared with the other processes of this user that call the endpoint: monotonic
     time is the machine's, and one file under a lock holds the record.
     """
@@ -170,6 +196,10 @@ class Endpoint:
     """Of the record on the shelf: one endpoint, one origin, one key."""
     paused_until: float = float("-inf")
     factor: float = 1.0
+    refused_factor: float = 1.0
+    """That of the rate that was refused last."""
+    calls: float = 0.0
+    """Calls since the last cut, each counted as those that the whole limit would have let leave meanwhile."""
     throttled: int = 0
     """How many answers said "too fast"."""
 
@@ -195,11 +225,14 @@ class Endpoint:
 
         def stop() -> None:
             if now >= self.paused_until:
-                self.factor = max(LEAST_FACTOR, self.factor * CUT)
+                self._cut_to(max(LEAST_FACTOR, self.factor * CUT))
             self.paused_until = max(self.paused_until, now + (UNTOLD_WAIT_S if wait_s is None else wait_s))
 
         self._shared(now, stop)
-        self.pace.scale(self.factor)
+
+    def _cut_to(self, factor: float) -> None:
+        self.factor, self.refused_factor, self.calls = factor, factor / CUT, 0.0
+        self.pace.scale(factor)
 
     def hold(self, until: float) -> None:
         """Stop this process's calls until then, for a reason that is none of the vendor's."""
@@ -208,7 +241,9 @@ class Endpoint:
     def succeeded(self) -> None:
         """Regrow the rate after an answer that was no refusal."""
         if self.factor < 1.0:
-            self.factor = min(1.0, self.factor + REGROW)
+            self.calls += 1 / self.factor
+            short = 1 - self.calls / (REGROW_CALLS * math.cbrt(self.refused_factor))
+            self.factor = min(1.0, self.refused_factor * (1 - (1 - CUT) * short**3))
             self.pace.scale(self.factor)
 
     def _shared(self, now: float, change: Callable[[], None]) -> None:
@@ -234,6 +269,5 @@ class Endpoint:
         if isinstance(paused, (int, float)) and paused <= now + LONGEST_PAUSE_S:
             self.paused_until = max(self.paused_until, paused)
         factor = record.get("factor", 1.0)
-        if isinstance(factor, (int, float)) and paused > now:
-            self.factor = min(self.factor, factor)
-            self.pace.scale(self.factor)
+        if isinstance(factor, (int, float)) and paused > now and factor < self.factor:
+            self._cut_to(factor)

@@ -26,9 +26,12 @@ MANY = 50
 """... with this many jobs in flight; with fewer, looks are to be had more cheaply."""
 FLOOR_SHARE, SPACING_SHARE = 1 / 20, 1 / 10
 """Neither the floor nor the spacing is more than this share of the class's mean."""
+WANTED_FLOOR_SHARE = 1 / 400
+"""The same for the floor while others wait for the places that jobs keep: what is unseen then costs throughput."""
 LEAST_S = 0.01
 SCOUTS, SCOUTING_SHARE = 6, 1 / 3
-"""How many jobs of an unknown class are looked at early and often, and how often: at ages that grow by a third."""
+"""How many jobs of an unknown class are looked at early and often, in turns, and how often: at ages that grow by a
+third."""
 GUARD_S = 120.0
 """A job not looked at for this long, and for half its age, comes first whatever the law says."""
 FIRST_OF_ALL = 1e6
@@ -103,6 +106,8 @@ class Schedule:
     advised_spacing_s: float
     """The least time between two looks at one job that the vendor advises, at this run's speed."""
     speed: float = 1.0
+    places_wanted: bool = False
+    """Whether jobs wait to be submitted until others end, because somebody said how many there may be at once."""
     learned: dict[str, Law] = field(default_factory=dict)
     """By class."""
     _waiting: list[tuple[float, int, Live]] = field(default_factory=list)
@@ -155,7 +160,8 @@ class Schedule:
 
     def _floor_s(self, law: Law) -> float:
         many = min(1.0, (len(self._members) + 1) / MANY)
-        return max(LEAST_S / 2, min(UNSEEN_S / self.speed * many, law.mean_s * FLOOR_SHARE))
+        share = WANTED_FLOOR_SHARE if self.places_wanted else FLOOR_SHARE
+        return max(LEAST_S / 2, min(UNSEEN_S / self.speed * many, law.mean_s * share))
 
     def _spacing_s(self, law: Law) -> float:
         share = SPACING_SHARE if law.is_known else SCOUTING_SHARE
@@ -200,7 +206,23 @@ class Schedule:
             for law in live.laws:
                 law.unfinished(live.last_age_s, now - live.since)
         live.looked_at = now
+        if live.is_scout and not live.law.is_known:
+            self._relieve(live, now)
         self.add(live, now)
+
+    def _relieve(self, scout: Live, now: float) -> None:
+        """Have another job of about its age looked at next in a scout's stead: one that may have finished long ago."""
+        age_s = now - scout.since
+        others = [
+            each
+            for each in self._members.values()
+            if each.law is scout.law and not each.is_scout and not each.is_ripe and now - each.since >= age_s / 2
+        ]
+        if others:
+            successor, turn = min(others, key=lambda each: (each.looks, each.since)), self._due(scout, now)
+            scout.is_scout, successor.is_scout = False, True
+            del self._members[successor.ticket]
+            self.add(successor, now, turn)
 
     def finished(self, live: Live, now: float) -> float:
         """Learn from a look that found a job finished; return for how long, in expectation, it had been."""
@@ -244,6 +266,18 @@ class Schedule:
         """Return how long a job is expected to last, over the classes that are known; None where none is."""
         known = [law for name, law in self.learned.items() if law.is_known and law.mean_s > 0]
         return max((law.mean_s for law in known), default=None)
+
+    def lasting_s(self, now: float) -> float | None:
+        """Return how long jobs seem to last now: as expected, or longer where those at the vendor are too old for that.
+
+        They show a vendor that has slowed down before the first of them is found finished. Jobs met in their course
+        are on average half as old as they will be, or a little more where some last longer than others.
+        """
+        expected_s = self.expected_s()
+        if expected_s is None or not self._members:
+            return expected_s
+        mean_age_s = now - sum(live.since for live in self._members.values()) / len(self._members)
+        return max(expected_s, 2 * mean_age_s)
 
     def to_json(self) -> dict[str, Any]:
         """Return what was learned as plain JSON, by class."""

@@ -50,6 +50,7 @@ SUBMITS_AT_ONCE = 16
 
 async def submit_planned(lane: Lane, group: TaskGroup) -> None:
     """Submit what is planned, as fast as the limits allow, until nothing is left or the lane closes."""
+    lane.submits.pace.expect(len(lane.planned))
     while lane.may_submit():
         wait_s, binding = _must_wait(lane)
         head = lane.planned.take() if wait_s <= 0 else None
@@ -66,13 +67,16 @@ async def submit_planned(lane: Lane, group: TaskGroup) -> None:
         if _bills(lane):
             await lane.billing_slots.acquire(head)  # at once, for one is free: a submit that has to wait is not counted
         group.create_task(_submit_one(lane, head))
+    lane.schedule.places_wanted = False
 
 
 def _must_wait(lane: Lane) -> tuple[float, Binding]:
     """Return how long the next submit must wait, and for what; waits without an end are woken by a change."""
     if lane.submitting >= SUBMITS_AT_ONCE or (_bills(lane) and lane.billing_slots.full):
         return float("inf"), Binding.BILLING_CALLS
-    if len(lane.live) + lane.submitting >= lane.in_flight_most:
+    is_full = len(lane.live) + lane.submitting >= lane.in_flight_most
+    lane.schedule.places_wanted = is_full and lane.seat.limits.in_flight is not None and len(lane.planned) > 0
+    if is_full:
         return float("inf"), Binding.IN_FLIGHT
     now = lane.now()
     if lane.probing and lane.submitting:

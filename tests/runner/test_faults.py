@@ -63,7 +63,7 @@ PASSING = (
 CASES = (
     *(Case(provider="modelmax", fault=fault, ends=ORPHANED) for fault in SUBMIT_FAULTS),
     *(Case(provider="venice", fault=fault, ends=DOUBTED) for fault in SUBMIT_FAULTS),
-    *(Case(provider=provider, fault=fault, items=15) for provider in MODELS for fault in PASSING),
+    *(Case(provider=provider, fault=fault, items=25) for provider in MODELS for fault in PASSING),
     Case(provider="modelmax", fault=Fault.CLAIM_DROP, ends=UNCLAIMED),
     Case(provider="modelmax", fault=Fault.CLAIM_502, ends=UNCLAIMED),
     Case(provider="modelmax", fault=Fault.CLAIM_EMPTY, ends={"lost": "billed_without_clip"}),

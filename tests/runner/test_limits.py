@@ -16,7 +16,8 @@ from pipeline.runner.limits import (
     CUT,
     EVEN_SHARE,
     FAILURE_WINDOW_S,
-    REGROW,
+    REGROW_CALLS,
+    SPREAD_SHARE,
     UNTOLD_WAIT_S,
     WINDOW_S,
     Endpoint,
@@ -79,6 +80,26 @@ def test_a_sliding_log_lets_a_small_batch_leave_at_once_and_the_rest_exactly_a_w
     left = leave(SlidingLog(limit), [0.0] * (limit * 2))
     assert left[:limit] == [1000.0] * limit
     assert all(1000.0 + WINDOW_S <= at < 1000.0 + WINDOW_S + 2 * NAP_S for at in left[limit:])
+
+
+@settings(deadline=None)
+@given(limit=st.integers(1, 50), windows=st.integers(1, 8))
+def test_a_long_batch_is_less_bunched_and_takes_hardly_longer(limit: int, windows: int) -> None:
+    bunched, spread = SlidingLog(limit), SlidingLog(limit)
+    spread.expect(limit * windows)
+    usual = leave(bunched, [0.0] * (limit * windows))
+    left = leave(spread, [0.0] * (limit * windows))
+    took_s = usual[-1] - usual[0]
+    assert most_within(left, 60.5 - 1e-6) <= limit
+    assert left[-1] - usual[-1] <= SPREAD_SHARE * took_s + limit * windows * NAP_S
+    assert (left[limit - 1] - left[0]) * limit >= SPREAD_SHARE * took_s * (limit - 1) - 1e-6
+
+
+def test_a_batch_of_many_windows_is_spread_evenly() -> None:
+    log = SlidingLog(40)
+    log.expect(10_000)
+    left = leave(log, [0.0] * 200)
+    assert all(later - earlier == pytest.approx(WINDOW_S / 40, abs=2 * NAP_S) for earlier, later in pairwise(left))
 
 
 @settings(deadline=None)
@@ -240,11 +261,52 @@ def test_the_rate_never_falls_to_nothing_and_grows_back_to_the_whole() -> None:
         endpoint.pause(number * 10.0, 5.0)
     assert endpoint.factor == 0.02
     assert endpoint.try_take(2000.0) == 0.0
-    for _ in range(math.ceil(0.98 / REGROW) + 1):
+    for _ in range(2000):
         endpoint.succeeded()
     assert endpoint.factor == 1.0
     assert [endpoint.try_take(3000.0) for _ in range(40)] == [0.0] * 40
     assert endpoint.try_take(3000.0) > 0
+
+
+def regrow(endpoint: Endpoint, calls: int) -> list[float]:
+    """Return the factor after each of so many successes."""
+    factors = []
+    for _ in range(calls):
+        endpoint.succeeded()
+        factors.append(endpoint.factor)
+    return factors
+
+
+@given(cuts=st.integers(1, 8))
+def test_a_cut_rate_regrows_soon_to_near_what_was_refused_and_lingers_there(cuts: int) -> None:
+    endpoint = Endpoint(EvenPace(120))
+    for number in range(cuts):
+        endpoint.pause(number * 100.0, 5.0)
+    refused = endpoint.factor / CUT
+    factors = regrow(endpoint, int(3 * REGROW_CALLS))
+    assert factors == sorted(factors)
+    assert factors[-1] == 1.0
+    spent = [calls for calls, factor in enumerate(factors) if refused * 0.9 < factor < min(refused * 1.1, 1.0)]
+    climb = [calls for calls, factor in enumerate(factors) if factor <= refused * 0.9]
+    assert len(spent) > 2 * len(climb)
+
+
+def test_a_hidden_limit_is_nearly_used_up_and_found_out_anew_only_now_and_then() -> None:
+    endpoint = Endpoint(EvenPace(120))
+    hidden = 90 / 120
+    now, refusals, sent = 0.0, 0, 0
+    while now < 3600.0:
+        now += endpoint.wait_s(now)
+        if endpoint.try_take(now) > 0:
+            continue
+        if endpoint.factor * EVEN_SHARE > hidden:
+            refusals += 1
+            endpoint.pause(now, 10.0)
+        else:
+            sent += 1
+            endpoint.succeeded()
+    assert refusals < 12
+    assert sent / 60 > 0.85 * 90
 
 
 def test_a_call_that_may_not_leave_is_not_counted() -> None:

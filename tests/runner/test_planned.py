@@ -1,4 +1,4 @@
-"""The order in which planned items leave: model by model, and the first of a model alone."""
+"""The order in which planned items leave: that of the manifest, and the first of a model alone."""
 
 from __future__ import annotations
 
@@ -73,3 +73,24 @@ def test_both_revisions_of_an_item_are_taken() -> None:
     queue = planned([Head("a", 1, "m"), Head("a", 2, "m")])
     queue.prove("m")
     assert [queue.take(), queue.take()] == [Head("a", 1, "m"), Head("a", 2, "m")]
+
+
+def test_models_that_the_manifest_mixes_are_submitted_as_mixed() -> None:
+    queue, mixed = Planned(), [head for pair in zip(heads("a", 3), heads("b", 3), strict=True) for head in pair]
+    for head in mixed:
+        queue.add(head)
+    queue.prove("a")
+    queue.prove("b")
+    assert [queue.take() for _ in range(7)] == [*mixed, None]
+
+
+def test_while_a_model_is_tried_the_others_go_on_and_it_takes_its_place_again_afterwards() -> None:
+    queue = Planned()
+    for number in range(3):
+        for model in ("a", "b"):
+            queue.add(Head(f"{model}-{number}", 1, model))
+    queue.prove("b")
+    assert [queue.take() for _ in range(3)] == [Head("a-0", 1, "a"), Head("b-0", 1, "b"), Head("b-1", 1, "b")]
+    queue.prove("a")
+    queue.returned("a")
+    assert [queue.take() for _ in range(4)] == [*heads("a", 2, 1), Head("b-2", 1, "b"), None]

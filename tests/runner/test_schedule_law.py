@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import math
 import random
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.providers.answers import Running, Stage
 from pipeline.runner.hazard import Law
-from pipeline.runner.schedule import GUARD_S, MANY, UNSEEN_S, Live, Schedule
+from pipeline.runner.schedule import GUARD_S, MANY, SCOUTS, UNSEEN_S, Live, Schedule
 from tests.support.batches import an_item
 
 MODELS = ("veo-3", "veo-2")
@@ -125,22 +124,65 @@ def test_jobs_that_finish_at_once_are_found_at_once() -> None:
     assert outcome.looks / 200 < 6.0
 
 
-def test_of_an_unknown_class_a_few_scouts_are_looked_at_and_the_others_wait() -> None:
+def test_of_an_unknown_class_a_few_scouts_are_looked_at_in_turns_and_the_others_wait() -> None:
     schedule = Schedule(5.0)
     lives = [accept(schedule, number, 0.0) for number in range(30)]
-    looked: set[str] = set()
-    now, queue = 0.0, []
+    looks: list[tuple[float, str]] = []
+    now = 0.0
     while now < 60.0:
         live, due_in_s = schedule.choose(now)
         if live is None:
             now += max(due_in_s, 1e-3)
             continue
-        looked.add(live.job.item_id)
-        heapq.heappush(queue, now)
+        looks.append((now, live.job.item_id))
         live.looks += 1
         schedule.unfinished(live, running(), now)
-    assert looked == {live.job.item_id for live in lives if live.is_scout}
-    assert 0 < len(looked) < 10
+        assert sum(each.is_scout for each in lives) == SCOUTS
+    late = [(at, name) for at, name in looks if at > 10.0]
+    assert len(late) <= SCOUTS * math.ceil(50.0 / 3.0)
+    assert len({name for _, name in late}) == 30
+    for _, name in late:
+        ages = [at for at, each in looks if each == name]
+        assert len(ages) <= 2 + len(looks) / 30 * 1.5
+
+
+def test_an_old_job_is_not_relieved_by_a_young_one() -> None:
+    schedule = Schedule(5.0)
+    old = [accept(schedule, number, 0.0) for number in range(SCOUTS)]
+    now = 40.0
+    for number in range(SCOUTS, 30):
+        accept(schedule, number, now)
+    while now < 60.0:
+        live, due_in_s = schedule.choose(now)
+        if live is None:
+            now += max(due_in_s, 1e-3)
+            continue
+        live.looks += 1
+        schedule.unfinished(live, running(), now)
+        assert all(each.is_scout for each in old)
+
+
+def test_while_places_are_wanted_jobs_are_looked_at_sooner() -> None:
+    def due_s(*, wanted: bool) -> float:
+        schedule = Schedule(5.0)
+        takes_s = lognormal(3, 300, 95.0, 0.5)
+        drive(schedule, takes_s, looks_per_s=1000.0, at_once=60, usual_s=None)
+        schedule.places_wanted = wanted
+        return [accept(schedule, 1000 + number, 0.0).due for number in range(MANY)][-1]
+
+    assert due_s(wanted=True) < due_s(wanted=False)
+
+
+def test_a_vendor_that_slows_down_shows_by_the_age_of_its_jobs() -> None:
+    schedule = Schedule(5.0)
+    assert schedule.lasting_s(0.0) is None
+    drive(schedule, [100.0] * 60, looks_per_s=10.0, at_once=20, usual_s=None)
+    expected_s = schedule.expected_s()
+    assert schedule.lasting_s(0.0) == expected_s
+    for number in range(20):
+        accept(schedule, 1000 + number, 0.0)
+    assert schedule.lasting_s(10.0) == expected_s
+    assert schedule.lasting_s(200.0) == 400.0
 
 
 def test_the_vendors_word_wakes_the_jobs_that_wait() -> None:

@@ -16,7 +16,7 @@ from pipeline.planning.plan import Item
 from pipeline.planning.problems import Source
 from pipeline.providers.base import Account, GenerationRequest
 from pipeline.providers.registry import find_provider
-from pipeline.runner.batch import BatchRun, Outcome
+from pipeline.runner.batch import RESULTS_EVERY_S, BatchRun, Outcome
 from pipeline.runner.lane import LaneLimits, RunContext, Seat
 from pipeline.runner.money import Prices
 from pipeline.runner.progress import Progress
@@ -138,6 +138,8 @@ class Batch:
     """The folder that input files are relative to, on the real disk."""
     factories: dict[str, ProviderFactory] = field(default_factory=dict)
     """Providers that stand in for the installed ones, by name."""
+    results_every_s: float = RESULTS_EVERY_S
+    """The least time between two rewrites of the results."""
     progress: Progress = field(default_factory=Progress)
     """That of the latest run."""
 
@@ -181,7 +183,9 @@ class Batch:
             prices=Prices(listed=self.prices, quotes=dict(self.quotes)),
             progress=progress,
         )
-        outcome = await BatchRun(run=context, seats=seats, chosen=chosen, stop=stop).go()
+        outcome = await BatchRun(
+            run=context, seats=seats, chosen=chosen, stop=stop, results_every_s=self.results_every_s
+        ).go()
         for seat in seats.values():
             await seat.provider.close()
         await ledger.close("finished")
