@@ -19,6 +19,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -301,9 +302,15 @@ def system_connector(fresh: bool) -> aiohttp.BaseConnector:
     """Return a connector over real sockets: system trust store, TLS 1.2 or newer, at most 64 connections."""
     import aiohttp  # a command that sends nothing does not pay for its import
 
+    return aiohttp.TCPConnector(limit=64, force_close=fresh, ssl=_tls())
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """Return the one context of the process: to read the system's trust store takes 30 ms."""
     tls = ssl.create_default_context()
     tls.minimum_version = ssl.TLSVersion.TLSv1_2
-    return aiohttp.TCPConnector(limit=64, force_close=fresh, ssl=tls)
+    return tls
 
 
 def system() -> Effects:

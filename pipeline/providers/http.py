@@ -245,6 +245,9 @@ class Wire:
     def _headers(self, response: aiohttp.ClientResponse) -> dict[str, str]:
         told = {}
         for name, value in response.headers.items():
+            if value.isascii() and self._key not in value:
+                told[name.lower()] = value
+                continue
             with suppress(UnicodeError):  # a byte that is no text is no use to anybody
                 told[name.lower()] = self._untold(value.encode()).decode()
         return told

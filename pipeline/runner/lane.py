@@ -21,6 +21,7 @@ from pipeline.jobs.state import IN_DOUBT, UNSUCCESSFUL, State
 from pipeline.runner.limits import Endpoint, EvenPace, FailureBudget, SlidingLog, Unpaced
 from pipeline.runner.planned import Head, Planned
 from pipeline.runner.schedule import Live, Schedule
+from pipeline.runner.space import Space
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -90,6 +91,7 @@ class RunContext:
     prices: Prices
     progress: Progress
     max_clip_bytes: int = 2 << 30
+    space: Space = field(default_factory=Space)
 
 
 class BillingSlots:

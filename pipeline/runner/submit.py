@@ -79,7 +79,8 @@ def _must_wait(lane: Lane) -> tuple[float, Binding]:
 async def _submit_one(lane: Lane, head: Head) -> None:
     job = await lane.run.ledger.job(head.item_id, head.revision)
     try:
-        contents = await lane.run.effects.threads.run(read_inputs, lane.run.inputs, job.request.files)
+        files = job.request.files
+        contents = await lane.run.effects.threads.run(read_inputs, lane.run.inputs, files) if files else {}
         await refuse_without_space(lane)
         await refresh_quote(lane.run.prices, lane.name, lane.seat.provider, job.request, lane.run.effects)
         await lane.bill(_intend_and_send(lane, job, contents))
