@@ -230,7 +230,7 @@ class SystemThreads:
     The mutable state is `_lanes`; it grows on the first use of a lane and is emptied by `close`.
     """
 
-    workers: int = 4
+    workers: int = 12
     _lanes: dict[str, ThreadPoolExecutor] = field(default_factory=dict)
 
     async def run(self, work: Callable[..., T], *args: Any) -> T:  # noqa: D102
