@@ -21,7 +21,6 @@ from pipeline.jobs.state import IN_DOUBT, UNSUCCESSFUL, State
 from pipeline.runner.limits import Endpoint, EvenPace, FailureBudget, SlidingLog, Unpaced
 from pipeline.runner.planned import Head, Planned
 from pipeline.runner.schedule import Live, Schedule
-from pipeline.runner.space import Space
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -77,6 +76,14 @@ class Seat:
     account: str
     """Fingerprint of the key."""
     limits: LaneLimits
+
+
+@dataclass
+class Space:
+    """What the disk said last. The mutable state: how much is free by that, and when it was asked."""
+
+    free_bytes: int = 0
+    asked_at: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,8 +223,11 @@ class Lane:
         if binding is not None:
             self.run.progress.binding[self.name] = binding
         self._changed.clear()
+        if seconds == float("inf"):
+            await self._changed.wait()
+            return
         with suppress(TimeoutError):
-            async with asyncio.timeout(None if seconds == float("inf") else max(seconds, 0.001)):
+            async with asyncio.timeout(max(seconds, 0.001)):
                 await self._changed.wait()
 
     def close(self, reason: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.durable import told_as_disk_refused
@@ -17,14 +16,6 @@ CLIP_BYTES = 8 << 20
 
 ASKED_EVERY_S = 0.5
 """How long an answer of the disk's is believed. Each call in between is taken to have filled a clip's room."""
-
-
-@dataclass
-class Space:
-    """What the disk said last. The mutable state: how much is free by that, and when it was asked."""
-
-    free_bytes: int = 0
-    asked_at: float = 0.0
 
 
 async def refuse_without_space(lane: Lane) -> None:
