@@ -24,7 +24,7 @@ from pipeline.providers.http import Wire
 from pipeline.providers.origin import origin_of
 from tests.support.mp4s import minimal
 
-CLIPS, SIZE_BYTES, AT_ONCE, TIMES = 60, 5 << 20, 8, 3
+CLIPS, SIZE_BYTES, AT_ONCE, TIMES = 60, 5 << 20, 8, 5
 
 
 def ours(origin: str, folder: Path) -> float:

@@ -15,11 +15,12 @@ import random
 import sqlite3
 import ssl
 import stat
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -161,8 +162,44 @@ class SystemClock:
         await asyncio.sleep(seconds)  # noqa: TID251
 
 
+class SharedSync:
+    """Syncs of one folder, shared by threads that want one at the same time.
+
+    A sync covers every name that was there when it began. Who comes while one is under way waits for it, and then
+    either begins the next or finds that another thread's has begun and ended since. The mutable state is how many have
+    begun and the number of the last that ended well; it changes under the lock.
+    """
+
+    def __init__(self, sync: Callable[[], None]) -> None:
+        self._sync = sync
+        self._lock = threading.Lock()
+        self._begun = 0
+        self._ended = 0
+
+    def run(self) -> None:
+        """Return when a sync that began after this call has ended. Raises OSError for one that failed here."""
+        begun_before = self._begun
+        with self._lock:
+            if self._ended > begun_before:
+                return
+            self._begun += 1
+            self._sync()
+            self._ended = self._begun
+
+
+def _fsync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)  # noqa: TID251
+    finally:
+        os.close(descriptor)
+
+
 class SystemFiles:
-    """The operating system's files."""
+    """The operating system's files. The mutable state is `_folder_syncs`, one for each folder ever synced."""
+
+    def __init__(self) -> None:
+        self._folder_syncs: dict[Path, SharedSync] = {}
 
     def create(self, path: Path) -> int:  # noqa: D102
         return os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
@@ -192,11 +229,8 @@ class SystemFiles:
         path.unlink()
 
     def fsync_folder(self, path: Path) -> None:  # noqa: D102
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)  # noqa: TID251
-        finally:
-            os.close(descriptor)
+        # Atomic: two threads that come first get the same one.
+        self._folder_syncs.setdefault(path, SharedSync(partial(_fsync_folder, path))).run()
 
     def make_folder(self, path: Path) -> None:  # noqa: D102
         path.mkdir(parents=True, exist_ok=True)
