@@ -1,19 +1,25 @@
 from __future__ import annotations
 
+import asyncio
+import hashlib
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline.effects import system
+from pipeline.clips.download import DownloadLimits, collect
+from pipeline.effects import SystemClock, system
 from pipeline.providers.exchange import Opened
 from pipeline.providers.http import Wire
 from pipeline.providers.origin import origin_of
 from pipeline.providers.ranges import Whole, whole_of
 from tests.providers.loopback import CANARY, DROP, MP4, Received, Script, answer, bytes_of, loopback
+from tests.support import mp4s
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 TAG = '"v1"'
 LONG_AGO, NOW = "Fri, 20 Nov 2026 10:00:00 GMT", "Sat, 21 Nov 2026 10:00:00 GMT"
@@ -134,3 +140,35 @@ async def test_no_answer_for_now_is_a_connection_error(then: Script) -> None:
         with pytest.raises(ConnectionError):
             await resumed(wire)
         await wire.close()
+
+
+async def test_a_clip_that_is_cut_again_and_again_comes_home_whole(tmp_path: Path) -> None:
+    clip, piece = mp4s.minimal(data=bytes(range(256)) * 400), 30_000
+
+    def serve(request: Received) -> Script:
+        start = int(request.headers.get("range", "bytes=0-").removeprefix("bytes=").removesuffix("-"))
+        status = (
+            f"206 Partial Content\r\nContent-Range: bytes {start}-{len(clip) - 1}/{len(clip)}" if start else "200 OK"
+        )
+        head = f"HTTP/1.1 {status}\r\nContent-Length: {len(clip) - start}\r\nETag: {TAG}\r\n\r\n"
+        return Script(head.encode() + clip[start : start + piece], "close")
+
+    async with loopback(by=serve) as server:
+        effects = replace(system(), clock=Hasty())
+        wire = Wire(origin_of(server.url), CANARY, effects)
+        outcome = await wire.open("GET", "/clip")
+        assert isinstance(outcome, Opened)
+        parts = {"files": effects.files, "threads": effects.threads, "clock": effects.clock}
+        found = await collect(outcome.source, tmp_path / "x.part", limits=DownloadLimits(), **parts)  # type: ignore[arg-type]
+        assert (tmp_path / "x.part").read_bytes() == clip
+        assert found.sha256 == hashlib.sha256(clip).hexdigest()
+        assert len(server.received) == -(-len(clip) // piece)
+        await wire.close()
+        effects.threads.close()
+
+
+class Hasty(SystemClock):
+    """Pauses take no time; a window of the least speed never ends."""
+
+    async def sleep(self, seconds: float) -> None:
+        await (asyncio.Event().wait() if seconds >= DownloadLimits().window_s else asyncio.sleep(0))  # noqa: TID251
