@@ -35,12 +35,14 @@ class Used:
 def run(command: Sequence[str], environ: Mapping[str, str] | None = None, folder: Path | None = None) -> Used:
     """Run a command to its end; its stderr is kept out of the tables."""
     began = time.perf_counter()
+    # An installed package has its bytecode; without it each run would compile the whole product anew.
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     child = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, **(environ or {})},
+        env={**inherited, **(environ or {})},
         cwd=folder,
         text=True,
     )

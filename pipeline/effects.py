@@ -17,10 +17,12 @@ import ssl
 import stat
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -167,8 +169,44 @@ class SystemClock:
         await asyncio.sleep(seconds)  # noqa: TID251
 
 
+class SharedSync:
+    """Syncs of one folder, shared by threads that want one at the same time.
+
+    A sync covers every name that was there when it began. Who comes while one is under way waits for it, and then
+    either begins the next or finds that another thread's has begun and ended since. The mutable state is how many have
+    begun and the number of the last that ended well; it changes under the lock.
+    """
+
+    def __init__(self, sync: Callable[[], None]) -> None:
+        self._sync = sync
+        self._lock = threading.Lock()
+        self._begun = 0
+        self._ended = 0
+
+    def run(self) -> None:
+        """Return when a sync that began after this call has ended. Raises OSError for one that failed here."""
+        begun_before = self._begun
+        with self._lock:
+            if self._ended > begun_before:
+                return
+            self._begun += 1
+            self._sync()
+            self._ended = self._begun
+
+
+def _fsync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)  # noqa: TID251
+    finally:
+        os.close(descriptor)
+
+
 class SystemFiles:
-    """The operating system's files."""
+    """The operating system's files. The mutable state is `_folder_syncs`, one for each folder ever synced."""
+
+    def __init__(self) -> None:
+        self._folder_syncs: dict[Path, SharedSync] = {}
 
     def create(self, path: Path) -> int:  # noqa: D102
         return os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
@@ -198,11 +236,8 @@ class SystemFiles:
         path.unlink()
 
     def fsync_folder(self, path: Path) -> None:  # noqa: D102
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)  # noqa: TID251
-        finally:
-            os.close(descriptor)
+        # Atomic: two threads that come first get the same one.
+        self._folder_syncs.setdefault(path, SharedSync(partial(_fsync_folder, path))).run()
 
     def make_folder(self, path: Path) -> None:  # noqa: D102
         path.mkdir(parents=True, exist_ok=True)
@@ -236,7 +271,7 @@ class SystemThreads:
     The mutable state is `_lanes`; it grows on the first use of a lane and is emptied by `close`.
     """
 
-    workers: int = 4
+    workers: int = 12
     _lanes: dict[str, ThreadPoolExecutor] = field(default_factory=dict)
 
     async def run(self, work: Callable[..., T], *args: Any) -> T:  # noqa: D102
@@ -340,9 +375,15 @@ def system_connector(fresh: bool) -> aiohttp.BaseConnector:
     """Return a connector over real sockets: system trust store, TLS 1.2 or newer, at most 64 connections."""
     import aiohttp  # a command that sends nothing does not pay for its import
 
+    return aiohttp.TCPConnector(limit=64, force_close=fresh, ssl=_tls())
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """Return the one context of the process: to read the system's trust store takes 30 ms."""
     tls = ssl.create_default_context()
     tls.minimum_version = ssl.TLSVersion.TLSv1_2
-    return aiohttp.TCPConnector(limit=64, force_close=fresh, ssl=tls)
+    return tls
 
 
 def system() -> Effects:

@@ -15,9 +15,10 @@ import hashlib
 import threading
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from pipeline.clips.mp4 import ClipFacts, walk
+from pipeline.clips.resume import Cut, Line
 from pipeline.clips.sniff import EXCERPT_BYTES, refuse_disguise
 from pipeline.durable import told_as_disk_refused
 from pipeline.errors import BrokenClip, DiskRefused
@@ -26,23 +27,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from pipeline.clips.resume import ByteSource
     from pipeline.effects import Clock, Files, Threads
 
-BATCH_BYTES = 1 << 18
-"""With fewer bytes a thread hop costs throughput, with more the event loop stalls."""
-
-
-class ByteSource(Protocol):
-    """An open body. It is read once and always closed."""
-
-    length: int | None
-    """What was promised, in bytes; None where nothing was."""
-
-    def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the bytes as they come. Raises ConnectionError when the body ends before its time."""
-
-    async def close(self) -> None:
-        """Stop reading; safe to call twice."""
+BATCH_BYTES = 1 << 20
+"""With fewer bytes the thread hops cost throughput, with more each download holds more memory."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,6 +42,8 @@ class DownloadLimits:
     min_bytes_per_s: float = 1000.0
     """The least speed, on average over a window."""
     window_s: float = 60.0
+    resumes_most: int = 5
+    """How often a body that stopped, or became too slow, is asked to go on; after that it is begun anew."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,12 +69,15 @@ async def collect(
         DiskRefused: the file could not be created, written, made durable or read back.
     """
     part_file = _PartFile(files, part)
+    line = Line(source, clock, limits.resumes_most)
     try:
         try:
-            rest = await _receive(source, part_file, threads, clock, limits)
+            rest = await _receive(line, source.length, part_file, threads, clock, limits)
         finally:
-            await source.close()
+            await line.close()
         return await threads.run(part_file.finish, rest)
+    except GeneratorExit:  # the loop is gone, and with it whoever could clean up; the next run sweeps part files
+        raise
     except BaseException:
         # Shielded: a second cancellation must not leave the descriptor and the file behind.
         await asyncio.shield(threads.run(part_file.discard))
@@ -91,33 +85,63 @@ async def collect(
 
 
 async def _receive(
-    source: ByteSource, part_file: _PartFile, threads: Threads, clock: Clock, limits: DownloadLimits
+    line: Line, promised: int | None, part_file: _PartFile, threads: Threads, clock: Clock, limits: DownloadLimits
 ) -> list[bytes]:
     """Read the whole body, writing every full batch; return the rest, which is not written yet."""
-    meter = _Meter(source.length, limits)
-    chunks = source.chunks()
-    batch: list[bytes] = []
-    batch_bytes = 0
-    sniffed = False
+    meter = _Meter(promised, limits)
+    batch = _Batch()
+    while True:
+        try:
+            await _read(line, meter, batch, part_file, threads, clock)
+            meter.check_end()
+        except Cut as cut:
+            if meter.on_disk:
+                raise  # given up in the middle of a write: how much of it was done is not known
+            await line.go_on(cut, meter.received)
+        else:
+            break
+    if not batch.sniffed:
+        batch.sniff()
+    return batch.take()
+
+
+async def _read(line: Line, meter: _Meter, batch: _Batch, part_file: _PartFile, threads: Threads, clock: Clock) -> None:
+    """Read one connection's share of the body."""
+    chunks = line.chunks()
     async with _no_slower_than(meter, clock):
         while (chunk := await _next(chunks, meter)) is not None:
             meter.count(len(chunk))
-            batch.append(chunk)
-            batch_bytes += len(chunk)
-            if not sniffed and batch_bytes >= EXCERPT_BYTES:
-                _sniff(batch)
-                sniffed = True
-            if batch_bytes >= BATCH_BYTES:
+            batch.add(chunk)
+            if not batch.sniffed and batch.size_bytes >= EXCERPT_BYTES:
+                batch.sniff()
+            if batch.size_bytes >= BATCH_BYTES:
                 began = clock.monotonic()
                 meter.on_disk = True
-                await threads.run(part_file.append, batch)
+                await threads.run(part_file.append, batch.take())
                 meter.on_disk = False
                 meter.disk_s += clock.monotonic() - began
-                batch, batch_bytes = [], 0
-    if not sniffed:
-        _sniff(batch)
-    meter.check_end()
-    return batch
+
+
+class _Batch:
+    """What has come and is not written yet. The mutable state is its chunks, their size, and whether it was sniffed."""
+
+    def __init__(self) -> None:
+        self.size_bytes = 0
+        self.sniffed = False
+        self._chunks: list[bytes] = []
+
+    def add(self, chunk: bytes) -> None:
+        self._chunks.append(chunk)
+        self.size_bytes += len(chunk)
+
+    def take(self) -> list[bytes]:
+        taken, self._chunks, self.size_bytes = self._chunks, [], 0
+        return taken
+
+    def sniff(self) -> None:
+        """Refuse a body that begins as no clip does, before much of it is fetched."""
+        self.sniffed = True
+        refuse_disguise(b"".join(self._chunks)[:EXCERPT_BYTES])
 
 
 async def _next(chunks: AsyncIterator[bytes], meter: _Meter) -> bytes | None:
@@ -125,11 +149,7 @@ async def _next(chunks: AsyncIterator[bytes], meter: _Meter) -> bytes | None:
         return await anext(chunks, None)
     except OSError as error:  # a ConnectionError, as promised, or a time limit of the connection's own
         reason = f" ({error})" if str(error) else ""
-        raise BrokenClip(f"The body was cut after {meter.so_far()}{reason}.") from error
-
-
-def _sniff(batch: list[bytes]) -> None:
-    refuse_disguise(b"".join(batch)[:EXCERPT_BYTES])
+        raise Cut(f"The body was cut after {meter.so_far()}{reason}.") from error
 
 
 class _Meter:
@@ -159,7 +179,7 @@ class _Meter:
 
     def check_end(self) -> None:
         if self._promised is not None and self.received != self._promised:
-            raise BrokenClip(f"The body ended after {self.so_far()}.")
+            raise Cut(f"The body ended after {self.so_far()}.")
 
 
 @asynccontextmanager
@@ -184,7 +204,7 @@ async def _no_slower_than(meter: _Meter, clock: Clock) -> AsyncIterator[None]:
             finally:
                 watcher.cancel()
     except TimeoutError as error:
-        raise BrokenClip(
+        raise Cut(
             f"The body came at less than {limits.min_bytes_per_s:.0f} bytes a second for {limits.window_s:.0f} s; "
             f"given up after {meter.so_far()}."
         ) from error
@@ -242,11 +262,11 @@ class _PartFile:
         if self._descriptor is None:
             self._descriptor = self._create()
             self._created = True
-        data = b"".join(batch)
-        self._digest.update(data)
-        self._size_bytes += len(data)
         with told_as_disk_refused(f"write {self._path}"):
-            self._files.write(self._descriptor, data)
+            for data in batch:  # not joined first: to copy a clip costs as much as to write it
+                self._files.write(self._descriptor, data)
+                self._digest.update(data)
+                self._size_bytes += len(data)
         return self._descriptor
 
     def _create(self) -> int:

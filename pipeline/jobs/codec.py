@@ -17,11 +17,19 @@ if TYPE_CHECKING:
 def job_to_json(job: Job) -> dict[str, Any]:
     """Return the whole record as plain JSON."""
     return {
+        **record_to_json(job),
+        "request": request_to_json(job.request),
+        "clips": [clip_to_json(c) for c in job.clips],
+    }
+
+
+def record_to_json(job: Job) -> dict[str, Any]:
+    """Return the record but its request and its clips, which a ledger keeps apart, as plain JSON."""
+    return {
         "item_id": job.item_id,
         "revision": job.revision,
         "fingerprint": job.fingerprint,
         "provider": job.provider,
-        "request": request_to_json(job.request),
         "metadata": dict(job.metadata),
         "state": job.state.value,
         "attempt": job.attempt,
@@ -34,7 +42,6 @@ def job_to_json(job: Job) -> dict[str, Any]:
         "receipt": receipt_to_json(job.receipt) if job.receipt else None,
         "outputs": [{"index": o.index, "location": dict(o.location)} for o in job.outputs],
         "usage": dict(job.usage),
-        "clips": [clip_to_json(c) for c in job.clips],
         "reserved_usd": job.reserved_usd,
         "settled_usd": job.settled_usd,
         "cost_is": job.cost_is.value,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from pipeline.jobs.codec import clip_from_json, clip_to_json, job_from_json, job_to_json
+from pipeline.jobs.codec import clip_from_json, clip_to_json, job_from_json, record_to_json, request_to_json
 from pipeline.jobs.event import Event
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pipeline.jobs.job import Clip, Job
 
 MICRO = 1_000_000
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
 JOB_COLUMNS = "id, revision, request, record"
 INSERT_ITEM = """
 INSERT INTO item (id, revision, position, state, event, attempt, moves, epoch, provider, model, job_id,
@@ -37,7 +38,7 @@ WHERE item_id = :item_id AND revision = :revision AND idx = :idx AND state = :st
 
 def compact(value: Any) -> str:
     """Return canonical, compact JSON text."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    return _encode(value)
 
 
 def committed_micro_usd(job: Job) -> int:
@@ -47,9 +48,6 @@ def committed_micro_usd(job: Job) -> int:
 
 def item_row(job: Job, event: Event, epoch: int, *, with_request: bool) -> dict[str, Any]:
     """Return the values of the item's row. The request is left as it is in the table unless asked for."""
-    record = job_to_json(job)
-    request = record.pop("request")
-    del record["clips"]
     return {
         "id": job.item_id,
         "revision": job.revision,
@@ -62,8 +60,8 @@ def item_row(job: Job, event: Event, epoch: int, *, with_request: bool) -> dict[
         "model": job.request.model,
         "job_id": job.job_id or None,
         "committed_micro_usd": committed_micro_usd(job),
-        "request": compact(request) if with_request else None,
-        "record": compact(record),
+        "request": compact(request_to_json(job.request)) if with_request else None,
+        "record": compact(record_to_json(job)),
     }
 
 

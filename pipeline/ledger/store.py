@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.errors import DiskRefused, InputError, StaleWrite
 from pipeline.jobs.record import apply
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from pipeline.jobs.job import Job
     from pipeline.jobs.state import State
 
+T = TypeVar("T")
+
 LANE = "ledger"
 LINGER_MOST_S = 0.002
 
@@ -44,8 +46,9 @@ class _Waiting:
 class Ledger:
     """The one writer of a batch's history.
 
-    The mutable state is `_waiting` (writes not yet handed to the thread), `_committer` (the task that drains them) and
-    `_broken` (the first commit that failed; from then on nothing is begun, and only outcomes are still written).
+    The mutable state is `_waiting` (writes not yet handed to the thread), `_committer` (the task that drains them),
+    `_asked` and `_asker` (the same for jobs to be read), and `_broken` (the first commit that failed; from then on
+    nothing is begun, and only outcomes are still written).
     """
 
     def __init__(self, writer: Writer, emergency: Emergency, effects: Effects) -> None:
@@ -56,6 +59,8 @@ class Ledger:
         self._effects = effects
         self._waiting: list[_Waiting] = []
         self._committer: asyncio.Task[None] | None = None
+        self._asked: list[tuple[tuple[str, int], asyncio.Future[Job | None]]] = []
+        self._asker: asyncio.Task[None] | None = None
         self._broken: Exception | None = None
 
     @classmethod
@@ -138,8 +143,8 @@ class Ledger:
         if queued is not None:
             queued()
         for each in fresh:
-            # Shielded: a caller that is cancelled stops waiting, and the commit goes on.
-            await asyncio.shield(each.durable)
+            # A caller that is cancelled cancels this future and no more: its write is in the list, and goes on.
+            await each.durable
         return [each.write.after for each in fresh]
 
     async def _drain(self) -> None:
@@ -153,7 +158,7 @@ class Ledger:
                 refusals = await self._commit(batch)
                 commit_s = self._effects.clock.monotonic() - began
                 for place, each in enumerate(batch):
-                    _settle(each.durable, refusals.get(place))
+                    _settle(each.durable, None, refusals.get(place))
         finally:
             self._committer = None
 
@@ -222,10 +227,32 @@ class Ledger:
 
     async def job(self, item_id: str, revision: int) -> Job:
         """Return one job. Raises InputError where there is none."""
-        job: Job | None = await self._alone(self._writer.job, item_id, revision)
+        loop = asyncio.get_running_loop()
+        found: asyncio.Future[Job | None] = loop.create_future()
+        found.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._asked.append(((item_id, revision), found))
+        if self._asker is None:
+            self._asker = loop.create_task(self._read_asked())
+        job = await found
         if job is None:
             raise InputError(f"There is no item {item_id} (revision {revision}) in {self.path}.")
         return job
+
+    async def _read_asked(self) -> None:
+        """Read the jobs that callers wait for; those asked for in the meantime share the next reading."""
+        try:
+            while self._asked:
+                asked, self._asked = self._asked, []
+                try:
+                    jobs = await self._alone(self._writer.jobs_at, [key for key, _ in asked])
+                except Exception as error:  # told to whoever asked
+                    for _, found in asked:
+                        _settle(found, None, error)
+                else:
+                    for (_, found), job in zip(asked, jobs, strict=True):
+                        _settle(found, job, None)
+        finally:
+            self._asker = None
 
     async def heads(self) -> list[JobHead]:
         """Return the least of every job, in the manifest's order, for a start that does not read all the rest."""
@@ -246,10 +273,10 @@ class Ledger:
         return found
 
 
-def _settle(durable: asyncio.Future[None], refusal: Exception | None) -> None:
-    if durable.done():
+def _settle(asked: asyncio.Future[T], result: T, error: Exception | None) -> None:
+    if asked.done():
         return
-    if refusal is None:
-        durable.set_result(None)
+    if error is None:
+        asked.set_result(result)
     else:
-        durable.set_exception(refusal)
+        asked.set_exception(error)

@@ -32,6 +32,10 @@ class DuplicateJob(LedgerError):
     """The vendor gave an id that another item already holds."""
 
 
+REFUSALS = (StaleWrite, OverBudget, DuplicateJob)
+"""What concerns one write and leaves the others of its batch as they are."""
+
+
 class JobHead(NamedTuple):
     """The least of a job."""
 
@@ -127,6 +131,16 @@ class Writer:
         Raises:
             StaleWrite: another run has taken over; nothing was written. DiskRefused: nothing was written.
         """
+        try:
+            with self._transaction():
+                self._check_epoch()
+                for write in batch:
+                    self._write(write)
+        except REFUSALS:  # rare: all of it was undone, and is done again with a way back for each
+            return self._commit_one_by_one(batch)
+        return {}
+
+    def _commit_one_by_one(self, batch: Sequence[Write]) -> dict[int, Exception]:
         refusals: dict[int, Exception] = {}
         with self._transaction() as database:
             self._check_epoch()
@@ -134,7 +148,7 @@ class Writer:
                 database.execute("SAVEPOINT one")
                 try:
                     self._write(write)
-                except (StaleWrite, OverBudget, DuplicateJob) as refusal:
+                except REFUSALS as refusal:
                     database.execute("ROLLBACK TO one")
                     refusals[place] = refusal
                 database.execute("RELEASE one")
@@ -271,7 +285,12 @@ class Writer:
 
     def job(self, item_id: str, revision: int) -> Job | None:
         """Return one job, or None where there is no such item."""
-        return next(iter(self._read_jobs("WHERE id = ? AND revision = ?", (item_id, revision))), None)
+        (found,) = self.jobs_at([(item_id, revision)])
+        return found
+
+    def jobs_at(self, keys: Sequence[tuple[str, int]]) -> list[Job | None]:
+        """Return jobs by id and revision; None in the place of one that is not there."""
+        return [next(iter(self._read_jobs("WHERE id = ? AND revision = ?", key)), None) for key in keys]
 
     def heads(self) -> list[JobHead]:
         """Return the least of every job, in the manifest's order."""

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
@@ -22,11 +23,13 @@ import yarl
 from pipeline.providers.addresses import Resolve, is_public, system_resolve
 from pipeline.providers.exchange import EVIDENCE_MAX_BYTES, JSON_MAX_BYTES, Lost, Opened, Outcome, Reply, Unsent
 from pipeline.providers.origin import PRINTABLE, Origin, download_url, is_loopback
+from pipeline.providers.ranges import Whole, whole_of
 from pipeline.providers.transport import (
     BROKEN,
     SNIFFED_BYTES,
     Body,
     Patience,
+    Rest,
     Trip,
     describe,
     is_clip,
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     from pipeline.effects import Effects
 
 REDIRECTS_MAX = 3
+NOT_NOW = frozenset({408, 425, 429})
 SECRET_MIN_CHARACTERS = 16
 """A shorter key is a rehearsal's; taking it out of answers could take out a word."""
 
@@ -199,7 +203,7 @@ class Wire:
                 if call.may_be_clip:
                     await self._read(response, body, SNIFFED_BYTES)
                     if is_clip(response, body):
-                        outcome = Opened(source=Body(response, bytes(body)))
+                        outcome = Opened(source=Body(response, bytes(body), self._rest_of(call, response)))
                         return outcome
                 await self._read(response, body, call.cap_bytes + 1)
         except BROKEN as error:
@@ -211,6 +215,38 @@ class Wire:
         if len(body) > call.cap_bytes:
             return self._lost("The answer is larger than an answer may be.", response, body)
         return Reply(status=response.status, headers=self._headers(response), body=self._untold(bytes(body)))
+
+    def _rest_of(self, call: Call, response: aiohttp.ClientResponse) -> Rest | None:
+        """Return what opens the rest of a clip after a cut, where the vendor said enough to be sure of it."""
+        whole = whole_of(response.status, self._headers(response), response.content_length)
+        if whole is None or call.method != "GET":
+            return None
+        return partial(self._open_rest, call, whole)
+
+    async def _open_rest(self, call: Call, whole: Whole, offset: int) -> Body | None:
+        """Ask for a clip again from `offset`; None where the answer is no rest of the same clip.
+
+        Raises:
+            ConnectionError: there is no answer, or none for now.
+        """
+        if self._closed:
+            return None
+        again = replace(call, headers={**call.headers, **whole.asking(offset)})
+        body = None
+        try:
+            async with asyncio.timeout(call.deadline_s):
+                response = await self._send(again, Trip())
+        except BROKEN as error:
+            raise ConnectionError(describe(error)) from error
+        try:
+            if response.status in NOT_NOW or response.status >= 500:
+                raise ConnectionError(f"the answer was {response.status}")
+            if whole.is_rest(response.status, self._headers(response), offset):
+                body = Body(response, b"", partial(self._open_rest, call, whole))
+        finally:
+            if body is None:
+                response.close()
+        return body
 
     async def _send(self, call: Call, trip: Trip) -> aiohttp.ClientResponse:
         return await self._session(call.fresh).request(
@@ -245,6 +281,9 @@ class Wire:
     def _headers(self, response: aiohttp.ClientResponse) -> dict[str, str]:
         told = {}
         for name, value in response.headers.items():
+            if value.isascii() and self._key not in value:
+                told[name.lower()] = value
+                continue
             with suppress(UnicodeError):  # a byte that is no text is no use to anybody
                 told[name.lower()] = self._untold(value.encode()).decode()
         return told

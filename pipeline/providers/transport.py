@@ -7,7 +7,7 @@ middleware that keeps aiohttp from repeating a dropped GET.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import aiohttp
 from aiohttp.http import HttpProcessingError
@@ -15,9 +15,11 @@ from aiohttp.http import HttpProcessingError
 from pipeline import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from types import SimpleNamespace
 
+READ_BYTES = 1 << 18
+"""How much aiohttp may buffer of a body: with its own 64 KiB it stops and starts the socket again and again."""
 SNIFFED_BYTES = 12
 """Enough to see the type of an MP4's first box, at offset 4."""
 
@@ -88,17 +90,37 @@ def describe(error: BaseException) -> str:
             return f"the connection broke ({type(error).__name__})"
 
 
+Rest: TypeAlias = "Callable[[int], Awaitable[Body | None]]"
+
+
 class Body:
     """The rest of an answer that is a clip. The mutable state is the response, which is read once."""
 
-    def __init__(self, response: aiohttp.ClientResponse, first: bytes) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, first: bytes, rest: Rest | None = None) -> None:
+        """Take over an open response.
+
+        Args:
+            response: read up to `first`.
+            first: what was read of it.
+            rest: opens what is left of the same whole from an offset; None where it has no name to be known by.
+        """
         self._response = response
         self._first = first
+        self._rest = rest
         self.length = response.content_length
+
+    async def resume(self, offset: int) -> Body | None:
+        """Open the rest of the same bytes from `offset`; None where it cannot be had, or not for certain.
+
+        Raises:
+            ConnectionError: no answer for now.
+        """
+        return await self._rest(offset) if self._rest else None
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the bytes as they come, those already read first. Raises ConnectionError for a body cut short."""
-        yield self._first
+        if self._first:
+            yield self._first
         try:
             async for chunk in self._response.content.iter_any():
                 yield chunk
@@ -131,6 +153,7 @@ def open_session(connector: aiohttp.BaseConnector, patience: Patience) -> aiohtt
             sock_read=patience.gap_s,
         ),
         auto_decompress=False,
+        read_bufsize=READ_BYTES,
         trust_env=False,
         middlewares=(never_again,),
         trace_configs=[trace],

@@ -7,10 +7,11 @@ The order of every clip: bytes durable and walked to the last box -> `stored` in
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.clips.compare import differences
-from pipeline.clips.download import DownloadLimits, collect
+from pipeline.clips.download import Collected, DownloadLimits, collect
 from pipeline.clips.publish import Settled, publish_clip
 from pipeline.errors import BrokenClip
 from pipeline.jobs.state import ClipState, EventKind, State
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pipeline.jobs.job import Clip, Job
-    from pipeline.providers.answers import ByteSource, ClaimAnswer, Output
+    from pipeline.providers.answers import ClaimAnswer, FetchAnswer, Output
     from pipeline.runner.lane import Lane, RunContext
     from pipeline.runner.schedule import Live
 
@@ -46,6 +47,8 @@ BROKEN_MOST = 6
 """Downloads of one clip that do not arrive whole or whose link is overused, before it is left for the next run."""
 OVERUSED_WAITS_S = (300.0, 900.0, 3600.0)
 """How long a link is left alone that says that it was used too often; it is no limit of the API's."""
+FAILED_MOST = 20
+"""Downloads of one clip that did not even begin, over about a quarter of an hour, before the same."""
 GONE_MOST = 3
 OUTPUT_REFUSALS_MOST = 3
 UNSENT_MOST, UNSENT_OVER_S = 5, 120.0
@@ -207,16 +210,20 @@ async def _fetch(lane: Lane, live: Live, output: Output) -> None:
     assert receipt is not None
     broken = gone = failures = overused = 0
     wait_s = 0.0
-    while broken + overused < BROKEN_MOST and not lane.halted:
-        async with lane.download_slots.held(live.job):
-            answer = await lane.seat.provider.fetch(receipt, output)
-            if isinstance(answer, Streaming):
-                try:
-                    await _keep(lane, live, output.index, answer.source)
-                    return
-                except BrokenClip as reason:
-                    broken += 1
-                    lane.run.progress.note(f"{live.job.item_id} is fetched again: {reason}")
+    while broken + overused < BROKEN_MOST and failures < FAILED_MOST and not lane.halted:
+        answer: FetchAnswer | None = None
+        arrived = None
+        try:
+            async with lane.download_slots.held(live.job):
+                answer = await lane.seat.provider.fetch(receipt, output)
+                if isinstance(answer, Streaming):
+                    arrived = await _receive(lane, live, output.index, answer)
+            if arrived is not None:
+                await _keep(lane, live, arrived)
+                return
+        except BrokenClip as reason:
+            broken += 1
+            lane.run.progress.note(f"{live.job.item_id} is fetched again: {reason}")
         match answer:
             case Streaming():
                 wait_s = backoff_s(broken, lane.run.effects.random)
@@ -240,14 +247,15 @@ async def _fetch(lane: Lane, live: Live, output: Output) -> None:
         await lane.run.effects.clock.sleep(lane.scaled(wait_s))
 
 
-async def keep_stream(lane: Lane, live: Live, source: ByteSource) -> None:
+async def keep_stream(lane: Lane, live: Live, answer: Streaming) -> None:
     """Bring the one clip home whose bytes a look found; while it waits for a slot, no more looks leave."""
     lane.arriving += 1
     try:
         async with lane.download_slots.held(live.job):
             lane.arriving -= 1
             lane.changed()
-            await _keep(lane, live, 0, source)
+            arrived = await _receive(lane, live, 0, answer)
+        await _keep(lane, live, arrived)
     except BrokenClip as reason:
         live.broken += 1
         lane.run.progress.note(f"{live.job.item_id} is fetched again: {reason}")
@@ -259,12 +267,21 @@ async def keep_stream(lane: Lane, live: Live, source: ByteSource) -> None:
         lane.changed()
         return
     finally:
-        await source.close()
+        await answer.source.close()
     lane.finish(live)
 
 
-async def _keep(lane: Lane, live: Live, index: int, source: ByteSource) -> None:
-    """Collect, verify, store, publish: a clip comes home.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Arrived:
+    """A clip in its part file, whole and durable, that the ledger does not know of yet."""
+
+    index: int
+    part: str
+    collected: Collected
+
+
+async def _receive(lane: Lane, live: Live, index: int, answer: Streaming) -> Arrived:
+    """Collect and verify a clip's bytes.
 
     Raises:
         BrokenClip: the bytes are not one whole clip; nothing of them is left.
@@ -273,18 +290,28 @@ async def _keep(lane: Lane, live: Live, index: int, source: ByteSource) -> None:
     part = run.folder.part_name(live.job.item_id, index, run.ledger.epoch, live.job.revision)
     limits = DownloadLimits(max_bytes=run.max_clip_bytes)
     collected = await collect(
-        source,
+        answer.source,
         run.folder.root / part,
         files=run.effects.files,
         threads=run.effects.threads,
         clock=run.effects.clock,
         limits=limits,
     )
+    return Arrived(index=index, part=part, collected=collected)
+
+
+async def _keep(lane: Lane, live: Live, arrived: Arrived) -> None:
+    """Store and publish: a clip comes home. It holds no slot any more, for nothing of it is still to be downloaded.
+
+    Raises:
+        BrokenClip: the part file has vanished.
+    """
+    run, index, collected = lane.run, arrived.index, arrived.collected
     live.job = await lane.record(
         live.job,
         EventKind.CLIP_STORED,
         index=index,
-        part=part,
+        part=arrived.part,
         file=run.folder.clip_name(live.job.item_id, index, live.job.revision),
         sha256=collected.sha256,
         size_bytes=collected.size_bytes,

@@ -82,6 +82,14 @@ class Seat:
     limits: LaneLimits
 
 
+@dataclass
+class Space:
+    """What the disk said last. The mutable state: how much is free by that, and when it was asked."""
+
+    free_bytes: int = 0
+    asked_at: float = 0.0
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunContext:
     """What all lanes of a run share."""
@@ -94,6 +102,7 @@ class RunContext:
     prices: Prices
     progress: Progress
     max_clip_bytes: int = 2 << 30
+    space: Space = field(default_factory=Space)
 
 
 @dataclass(eq=False)
@@ -212,8 +221,11 @@ class Lane:
         if binding is not None:
             self.run.progress.binding[self.name] = binding
         self._changed.clear()
+        if seconds == float("inf"):
+            await self._changed.wait()
+            return
         with suppress(TimeoutError):
-            async with asyncio.timeout(None if seconds == float("inf") else max(seconds, 0.001)):
+            async with asyncio.timeout(max(seconds, 0.001)):
                 await self._changed.wait()
 
     def close(self, reason: str) -> None:

@@ -134,8 +134,8 @@ async def _settle(lane: Lane, live: Live, answer: LookAnswer, group: TaskGroup) 
 
 async def _bring_home(lane: Lane, live: Live, answer: Ready | Streaming, group: TaskGroup) -> None:
     match answer:
-        case Streaming(source=source):
-            await keep_stream(lane, live, source)
+        case Streaming():
+            await keep_stream(lane, live, answer)
         case Ready() if lane.seat.capabilities.has_claim_step:
             group.create_task(claim_and_fetch(lane, live))
         case Ready(outputs=outputs):

@@ -14,6 +14,9 @@ SPARE_BYTES = 64 << 20
 CLIP_BYTES = 8 << 20
 """What a clip is taken to need: 8 s of 1080p are 2 to 8 MB."""
 
+ASKED_EVERY_S = 0.5
+"""How long an answer of the disk's is believed. Each call in between is taken to have filled a clip's room."""
+
 
 async def refuse_without_space(lane: Lane) -> None:
     """Check that there is room for everything in flight, one clip more, and the ledger.
@@ -21,10 +24,14 @@ async def refuse_without_space(lane: Lane) -> None:
     Raises:
         DiskRefused: there is not.
     """
-    run = lane.run
+    run, space = lane.run, lane.run.space
+    needed_bytes = (len(lane.live) + 1) * CLIP_BYTES + SPARE_BYTES
+    space.free_bytes -= CLIP_BYTES
+    if space.free_bytes >= needed_bytes and lane.now() < space.asked_at + ASKED_EVERY_S:
+        return
     with told_as_disk_refused(f"ask for the free space of {run.folder.root}"):
         free_bytes = await run.effects.threads.run(run.effects.files.free_bytes, run.folder.root)
-    needed_bytes = (len(lane.live) + 1) * CLIP_BYTES + SPARE_BYTES
+    space.free_bytes, space.asked_at = free_bytes, lane.now()
     if free_bytes < needed_bytes:
         raise DiskRefused(
             f"{run.folder.root} has {free_bytes >> 20} MiB free, and {needed_bytes >> 20} MiB are needed for the clips "

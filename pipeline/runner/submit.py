@@ -94,8 +94,9 @@ def _bills(lane: Lane) -> bool:
 async def _submit_one(lane: Lane, head: Head) -> None:
     job = await lane.run.ledger.job(head.item_id, head.revision)
     try:
+        files = job.request.files
         try:
-            contents = await lane.run.effects.threads.run(read_inputs, lane.run.inputs, job.request.files)
+            contents = await lane.run.effects.threads.run(read_inputs, lane.run.inputs, files) if files else {}
         except InputError as changed:
             lane.leave_planned(f"{job.item_id} was not submitted: {changed}")
             return

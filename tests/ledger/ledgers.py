@@ -28,6 +28,7 @@ class Disk(SystemFiles):
     """Files of a machine whose ledger may find the disk full, until the reserve is given back to it."""
 
     def __init__(self, machine: Machine) -> None:
+        super().__init__()
         self._machine = machine
 
     def unlink(self, path: Path) -> None:
