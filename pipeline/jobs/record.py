@@ -130,11 +130,14 @@ def _ended(state: State) -> Callable[[Job, Event], Job]:
     return end
 
 
-def _held(state: State) -> Callable[[Job, Event], Job]:
-    def hold(job: Job, event: Event) -> Job:
-        return replace(job, state=state, failure=failure_from_json(event.data["failure"]))
+def _claim_lost(job: Job, event: Event) -> Job:
+    return replace(job, state=State.CLAIM_IN_DOUBT, failure=failure_from_json(event.data["failure"]))
 
-    return hold
+
+def _submit_lost(job: Job, event: Event) -> Job:
+    if any(clip.state is not ClipState.WANTED for clip in job.clips):
+        raise IllegalMove(f"{job.item_id}: a clip of it is here, so its submit is not in doubt.")
+    return replace(job, state=State.SUBMIT_IN_DOUBT, clips=(), failure=failure_from_json(event.data["failure"]))
 
 
 def _history_lost(job: Job, event: Event) -> Job:
@@ -270,11 +273,11 @@ _EFFECTS: dict[EventKind, Callable[[Job, Event], Job]] = {
     EventKind.SUBMIT_DEFERRED: _submit_deferred,
     EventKind.SUBMIT_ORPHANED: _submit_orphaned,
     EventKind.SUBMIT_REFUSED: _ended(State.REJECTED),
-    EventKind.SUBMIT_LOST: _held(State.SUBMIT_IN_DOUBT),
+    EventKind.SUBMIT_LOST: _submit_lost,
     EventKind.SUBMIT_ACCEPTED: _submit_accepted,
     EventKind.CLAIM_STARTED: _claim_started,
     EventKind.CLAIM_DEFERRED: _claim_deferred,
-    EventKind.CLAIM_LOST: _held(State.CLAIM_IN_DOUBT),
+    EventKind.CLAIM_LOST: _claim_lost,
     EventKind.CLAIM_RECEIVED: _claim_received,
     EventKind.JOB_FAILED: _ended(State.FAILED),
     EventKind.JOB_LOST: _ended(State.LOST),

@@ -65,8 +65,7 @@ async def claim_and_fetch(lane: Lane, live: Live) -> None:
         try:
             if lane.drained:
                 return
-            if live.job.job_id in lane.contested:
-                await hold(lane, live)
+            if live.job.job_id in lane.contested and await hold(lane, live):
                 return
             await refuse_without_space(lane)
             await lane.bill(_intend_and_claim(lane, live))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pipeline.jobs.codec import receipt_to_json
-from pipeline.jobs.state import EventKind, State
+from pipeline.jobs.state import ClipState, EventKind, State
 from pipeline.providers.answers import Billing
 from pipeline.runner.lane import failure
 
@@ -32,19 +32,30 @@ async def hold_both(lane: Lane, job: Job, receipt: Receipt) -> None:
     await lane.record(job, EventKind.SUBMIT_LOST, failure=told)
     _tell(lane, job, why)
     first = live.job if live else await _holder(lane, job_id)
-    if live is not None and live.ticket:  # nothing of it is under way
-        await hold(lane, live)
-    elif live is None and first is not None and first.state is State.SUBMITTED:
+    if live is not None and live.ticket and await hold(lane, live):  # nothing of it is under way
+        return
+    if live is None and first is not None and first.state is State.SUBMITTED and _nothing_is_here(first):
         await _hold(lane, first)
     elif first is not None:
         lane.run.progress.note(f"{first.item_id} shares its job id with {job.item_id}: its clip may be the other's.")
 
 
-async def hold(lane: Lane, live: Live) -> None:
-    """Hold a job that is followed and whose id another item was given as well; a second time, do nothing."""
+async def hold(lane: Lane, live: Live) -> bool:
+    """Hold a job that is followed and whose id another item was given as well; a second time, do nothing.
+
+    Returns:
+        Whether it is held; a job of which a clip is here already goes on.
+    """
+    if not _nothing_is_here(live.job):
+        return False
     if lane.live.get((live.job.item_id, live.job.revision)) is live:
         lane.finish(live)
         live.job = await _hold(lane, live.job)
+    return True
+
+
+def _nothing_is_here(job: Job) -> bool:
+    return all(clip.state is ClipState.WANTED for clip in job.clips)
 
 
 async def _hold(lane: Lane, job: Job) -> Job:

@@ -61,8 +61,7 @@ async def look_at_jobs(lane: Lane, group: TaskGroup) -> None:
         if live is None:
             await lane.wait(due_in_s, None if lane.planned else Binding.VENDOR)
             continue
-        if live.job.job_id in lane.contested:
-            await hold(lane, live)
+        if live.job.job_id in lane.contested and await hold(lane, live):
             continue
         wait_s = lane.looks.try_take(now)
         if wait_s > 0:
@@ -83,10 +82,9 @@ async def _look(lane: Lane, live: Live, group: TaskGroup) -> None:
         lane.changed()
     live.looks += 1
     lane.run.progress.looks += 1
-    if live.job.job_id in lane.contested:
+    if live.job.job_id in lane.contested and await hold(lane, live):
         if isinstance(answer, Streaming):
             await answer.source.close()
-        await hold(lane, live)
         return
     await _settle(lane, live, answer, group)
 

@@ -123,6 +123,8 @@ class Walk:
         kinds = [kind for kind in allowed if clips[kind] or not kind.startswith("clip_")]
         if job.claims_made >= job.claims_allowed:
             kinds = [kind for kind in kinds if kind is not E.CLAIM_STARTED]
+        if any(clip.state is not ClipState.WANTED for clip in job.clips):
+            kinds = [kind for kind in kinds if kind is not E.SUBMIT_LOST]
         kind = self.random.choice(kinds)
         if clips[kind]:
             return kind, self._clip(kind, self.random.choice(clips[kind]))

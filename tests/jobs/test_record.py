@@ -297,6 +297,15 @@ def test_no_more_claims_begin_than_are_allowed_even_if_a_bug_forgot_the_outputs(
         tell(CLAIMING, job=job)
 
 
+def test_a_submit_of_which_a_clip_is_here_is_not_in_doubt() -> None:
+    submitted = tell((E.CLIP_MISSING, {"index": 0}), job=replace(tell(*TO_DONE), outputs=()))
+    assert submitted.state is S.SUBMITTED
+    assert tell((E.SUBMIT_LOST, {"failure": told()}), job=submitted).clips == ()
+    stored_again = tell((E.CLIP_STORED, stored()), job=submitted)
+    with pytest.raises(IllegalMove, match="a clip of it is here"):
+        tell((E.SUBMIT_LOST, {"failure": told()}), job=stored_again)
+
+
 # A restored ledger
 
 
