@@ -225,7 +225,7 @@ def main() -> None:
         beside_the_usual(1000)
         over_seeds(1000, (1, 2, 3, 4, 5))
         over_laws(1000, (1, 2, 3) if full else (1,))
-        without_limits(1000, (1, 2, 3, 4, 5) if full else (1, 2))
+        without_limits(2000, (1, 2, 3) if full else (1,))
         hidden_limit(2000, 90.0, (1, 2, 3) if full else (1,))
     if full:
         hidden_limit(2000, 60.0, (1,))
