@@ -13,6 +13,7 @@ import json
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing, contextmanager
+from functools import cache
 from importlib.resources import files
 from itertools import count
 from typing import TYPE_CHECKING
@@ -105,12 +106,8 @@ def as_if_migrated(database: sqlite3.Connection, path: Path, found: int, steps: 
 
 def refresh_rules(database: sqlite3.Connection) -> None:
     """Make the moves and the triggers this program's own, where they are not."""
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as own:
-        for statement in _schema():
-            own.execute(statement)
-        fill_moves(own)
-        if _rules(database) == _rules(own):
-            return
+    if _rules(database) == _own_rules():
+        return
     with _transaction(database):
         _drop_triggers(database)
         _make_rules(database)
@@ -200,6 +197,15 @@ def _rules(database: sqlite3.Connection) -> list[object]:
     return [database.execute(query).fetchall() for query in queries]
 
 
+@cache
+def _own_rules() -> list[object]:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as own:
+        for statement in _schema():
+            own.execute(statement)
+        fill_moves(own)
+        return _rules(own)
+
+
 def _drop_triggers(database: sqlite3.Connection) -> None:
     for (name,) in database.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'").fetchall():
         database.execute(f'DROP TRIGGER "{name}"')
@@ -212,14 +218,16 @@ def _make_rules(database: sqlite3.Connection) -> None:
             database.execute(statement)
 
 
-def _schema() -> Iterator[str]:
-    """Yield the statements of schema.sql one by one; `executescript` would commit in between."""
-    statement = ""
+@cache
+def _schema() -> Sequence[str]:
+    """Return the statements of schema.sql one by one; `executescript` would commit in between."""
+    statement, statements = "", []
     for line in files("pipeline.ledger").joinpath("schema.sql").read_text(encoding="utf-8").splitlines(keepends=True):
         statement += line
         if sqlite3.complete_statement(statement):
-            yield statement
+            statements.append(statement)
             statement = ""
+    return statements
 
 
 @contextmanager
