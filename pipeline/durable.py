@@ -67,14 +67,13 @@ def make_folder(files: Files, folder: Path) -> None:
     while not files.exists(at):
         missing.append(at)
         at = at.parent
-    with told_as_disk_refused(f"create the folder {folder}"):
-        files.make_folder(at)  # it may be a file
     with suppress(DiskRefused):  # a folder above it that we may not read is none that we put a name into
         sync_folder(files, at.parent)
-    for each in reversed(missing):
-        with told_as_disk_refused(f"create the folder {each}"):
+    for each in reversed(missing or [folder]):  # one that is there may be a file
+        with told_as_disk_refused(f"create the folder {folder}"):
             files.make_folder(each)
-        sync_folder(files, each.parent)
+        if missing:
+            sync_folder(files, each.parent)
 
 
 def write_atomically(files: Files, target: Path, data: bytes) -> None:
