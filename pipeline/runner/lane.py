@@ -176,7 +176,8 @@ class Lane:
         """Return how many jobs may be at the vendor at once.
 
         Where nobody says, by Little's law: what the rates let through, times how long a job takes and stays unseen.
-        More would only wait at the vendor, and grow older before they are fetched.
+        More would only wait at the vendor, and grow older before they are fetched. Submits leave bunched, so there
+        is room for half a window's more than at an even pace, and for a whole window's where jobs are short.
         """
         limits = self.seat.limits
         if limits.in_flight is not None:
@@ -186,7 +187,9 @@ class Lane:
         lasting_s = self.schedule.lasting_s(self.now())
         if rate_per_s is None or lasting_s is None:
             return IN_FLIGHT
-        return max(IN_FLIGHT_LEAST, math.ceil(1.25 * rate_per_s * lasting_s * (1 + LAG_SHARE)))
+        bunch = limits.submits_per_minute or 0.0
+        evenly = 1.25 * rate_per_s * lasting_s * (1 + LAG_SHARE)
+        return max(IN_FLIGHT_LEAST, math.ceil(max(bunch, evenly + bunch / 2)))
 
     def now(self) -> float:
         """Return monotonic seconds."""
