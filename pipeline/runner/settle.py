@@ -140,7 +140,7 @@ def settle(
             told = failure("abandoned", "The operator gave it up; it may have been paid for.", Billing.UNKNOWN)
             return _move(job, EventKind.DOUBT_ABANDONED, price_at_risk(job), by, failure=told)
         case Answer.ADOPT:
-            return _adopt(job, adopted_id.strip(), submitted_to, by)
+            return _adopt(job, adopted_id.strip(), events, submitted_to, by)
         case Answer.ASK_ONCE:
             if job.state is not State.CLAIM_IN_DOUBT:
                 return (
@@ -150,7 +150,7 @@ def settle(
             return _move(job, EventKind.CLAIM_ALLOWED, price_at_risk(job), by)
 
 
-def _adopt(job: Job, adopted_id: str, submitted_to: tuple[str, str], by: str) -> Move | str:
+def _adopt(job: Job, adopted_id: str, events: Sequence[Event], submitted_to: tuple[str, str], by: str) -> Move | str:
     if job.state is not State.SUBMIT_IN_DOUBT:
         return (
             f"{job.item_id}: the provider's id is known ({job.job_id}); it is the result that is in doubt. "
@@ -158,9 +158,19 @@ def _adopt(job: Job, adopted_id: str, submitted_to: tuple[str, str], by: str) ->
         )
     if not JOB_ID.fullmatch(adopted_id):
         return f"{job.item_id}: {adopted_id!r} cannot be a provider's id; copy the id alone, without spaces."
-    receipt = receipt_to_json(Receipt(job_id=adopted_id, model=job.request.model, answer={}))
+    receipt = _receipt(job, adopted_id, events)
     where = {} if job.base_url else dict(zip(("base_url", "account"), submitted_to, strict=True))
     return _move(job, EventKind.DOUBT_ADOPTED, price_at_risk(job), by, receipt=receipt, warnings=[], **where)
+
+
+def _receipt(job: Job, adopted_id: str, events: Sequence[Event]) -> Mapping[str, Any]:
+    """Return what the vendor said of that id, where an answer with it was written down; it may hold the clip's link."""
+    for event in reversed(events):
+        evidence = (event.data.get("failure") or {}).get("evidence") or {}
+        for receipt in (event.data.get("receipt"), evidence.get("receipt")):
+            if isinstance(receipt, dict) and receipt.get("job_id") == adopted_id:
+                return receipt
+    return receipt_to_json(Receipt(job_id=adopted_id, model=job.request.model, answer={}))
 
 
 def retry(job: Job, again: Price, *, by: str = "") -> Move | str:

@@ -118,6 +118,21 @@ def test_an_adopted_doubt_can_be_looked_at_where_and_as_whom_it_was_submitted() 
     assert (after.failure, after.committed_usd) == (None, 0.44)
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+def test_what_the_vendor_said_of_an_adopted_id_is_kept(is_first: bool) -> None:
+    answer = {"queue_id": "q-7", "download_url": "https://media.example.com/q-7"}
+    receipt = {"job_id": "q-7", "model": "wan-2.6", "answer": answer, "asked": {}}
+    twice = failure("duplicate_job_id") | {"evidence": {} if is_first else {"receipt": receipt}}
+    accepted = [(E.SUBMIT_ACCEPTED, {"receipt": receipt, "warnings": []})] if is_first else []
+    history = [(E.SUBMIT_STARTED, STARTED), *accepted, (E.SUBMIT_LOST, {"failure": twice})]
+    adopted = settled(history, Answer.ADOPT, adopted_id="q-7").receipt
+    assert adopted is not None
+    assert adopted.answer == answer
+    other = settled(history, Answer.ADOPT, adopted_id="q-8").receipt
+    assert other is not None
+    assert (other.job_id, other.answer) == ("q-8", {})
+
+
 def test_an_allowed_claim_is_counted_twice_and_allowed_once() -> None:
     after = settled(CLAIM_DOUBT, Answer.ASK_ONCE)
     assert (after.state, after.claims_allowed - after.claims_made, after.committed_usd) == (State.SUBMITTED, 1, 0.88)

@@ -360,6 +360,14 @@ def test_no_more_jobs_are_in_flight_than_allowed() -> None:
         assert most == 3
 
 
+def test_where_jobs_are_short_a_windows_submits_still_leave_together() -> None:
+    with staged("venice", 120, limits={"in_flight": None}) as (script, batch):
+        assert not batch.run().paused_because
+        left = script.times("submit")
+        assert len(left) == 120
+        assert left[119] - left[80] < 8.0
+
+
 @pytest.mark.parametrize("slots", [1, 2, 5])
 def test_no_more_submits_that_bill_are_open_than_allowed(slots: int) -> None:
     slow = {f"i{number}": [After(1.0 + number % 3, Accepted(receipt=receipt_of(f"i{number}")))] for number in range(25)}
