@@ -44,7 +44,7 @@ torture: $(VENV)/.dev ## Kill it everywhere: simulated crash points, mutants, re
 	@$(TORTURE).powercut --provider $* --cuts 110 --seed 1
 
 FROM ?= 1
-SEEDS ?= 21
+SEEDS ?= 20
 torture-long: $(VENV)/.dev ## Every simulated point and 50 SIGKILLs of each of SEEDS seeds; goes on where it stopped
 	@$(TORTURE).simulation --from-seed $(FROM) --seeds $(SEEDS) --state torture-points.state --jobs 2
 	@$(MAKE) --no-print-directory -j2 $(PROVIDERS:%=.killed-long-%)

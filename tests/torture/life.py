@@ -2,7 +2,7 @@
 
     first run -> struck at the point -> the vendor goes on alone -> recovery, in 30 % of lives struck again, some twice
     -> an operator answers, in some lives -> faults stop -> runs until nothing is left
-    -> in a quarter of the lives, the power fails once more, and a run finds nothing to do
+    -> in a fifth of the lives, the power fails once more, and a run finds nothing to do
 
 Whatever is drawn is drawn from the scenario, the seed and the point. Out comes what was blamed, and by whose invariant.
 """
@@ -34,7 +34,7 @@ CRASH_AGAIN = 0.3
 AGAIN_WITHIN_STEPS = 70
 OPERATOR, OPERATOR_WITHIN_STEPS = 0.25, 12
 RECOVER_ONLY = 0.15
-NOTHING_TO_DO, TWICE = 0.25, 0.5
+NOTHING_TO_DO, TWICE = 0.2, 0.5
 PAUSES_S = (0.0, 0.05, 0.5, 3.0, 3.0, 40.0)
 EXPIRY_PAUSE_S = 100_000.0
 RUNS_TO_REST = 10
@@ -50,6 +50,8 @@ class Told:
     runs: int = 0
     crashes: int = 0
     second_crashes: int = 0
+    strikes: int = 0
+    """Kills, power cuts and orders to stop: of the first run, while recovering, of the operator, at the end."""
     doubts: int = 0
     items: int = 0
     done: int = 0
@@ -83,7 +85,8 @@ class Life:
         self._point = point
         self._random = random.Random(f"{scenario.name}/{seed}/{point}")
         self._stage = Stage(world, scenario, seed)
-        self._runs = self._second_crashes = self._steps = self._turns = 0
+        self._runs = self._second_crashes = self._steps = self._turns = self._last_cuts = 0
+        self._orders = int(point is not None and point.flavour not in {Flavour.KILL, Flavour.POWER})
         self._doubts: set[str] = set()
 
     def told(self, *, with_trace: bool) -> Told:
@@ -98,6 +101,7 @@ class Life:
             runs=self._runs,
             crashes=witness.crashes,
             second_crashes=self._second_crashes,
+            strikes=witness.crashes + self._orders + self._last_cuts,
             doubts=len(self._doubts),
             items=len(books.jobs),
             done=sum(job.state is State.DONE for job in books.jobs.values()),
@@ -232,6 +236,7 @@ class Life:
         """Let the machine fail once more, and run with nothing left to do."""
         stage, witness = self._stage, self._stage.witness
         stage.cut_power()
+        self._last_cuts += 1
         before = {"calls": self._asked(), **witness.auditor.content()}
         self._run_with_nothing_to_do()
         if self._random.random() < TWICE:

@@ -50,6 +50,8 @@ class Figures:
     runs: int = 0
     crashes: int = 0
     second_crashes: int = 0
+    strikes: int = 0
+    """Kills, power cuts and orders to stop: a life is struck at its point, and again while it recovers."""
     items: int = 0
     done: int = 0
     doubts: int = 0
@@ -68,7 +70,7 @@ class Figures:
     def count(self, told: Told) -> None:
         """Add one life."""
         self.points += 1
-        for name in ("runs", "crashes", "second_crashes", "items", "done", "doubts", "charges"):
+        for name in ("runs", "crashes", "second_crashes", "strikes", "items", "done", "doubts", "charges"):
             setattr(self, name, getattr(self, name) + getattr(told, name))
 
 
@@ -159,7 +161,7 @@ def play_all(work: Iterable[tuple[str, int, list[Point | None]]], jobs: int) -> 
     return figures
 
 
-COLUMNS = ("points", "runs", "crashes", "second_crashes", "items", "done", "doubts", "charges", "compared")
+COLUMNS = ("points", "runs", "crashes", "second_crashes", "strikes", "items", "done", "doubts", "charges", "compared")
 
 
 def table(figures: dict[str, Figures]) -> str:
@@ -210,7 +212,8 @@ def simulate_long(names: Sequence[str], seeds: range, state: Path, jobs: int) ->
             figures[name].add(Figures(**record))
         lived = sum(each.points for each in figures.values())
         violations = sum(len(each.violations) for each in figures.values())
-        print(f"seed {seed}: {lived} points so far, {violations} violations", flush=True)
+        strikes = sum(each.strikes for each in figures.values())
+        print(f"seed {seed}: {lived} points so far, {strikes} strikes, {violations} violations", flush=True)
     return report(figures, f"seeds {seeds.start} to {seeds.stop - 1}, every point of each")
 
 
