@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pipeline.runner.lane import LaneLimits
+    from pipeline.runner.context import LaneLimits
 
 OWN = 64
 """What a run opens for itself: standard streams, the ledger and its journal, the shelf, the rehearsal's sandbox."""

@@ -30,8 +30,8 @@ from pipeline.paths import BatchFolder, state_folder
 from pipeline.providers.base import BilledAt
 from pipeline.providers.registry import find_provider
 from pipeline.runner.batch import BatchRun, Outcome
+from pipeline.runner.context import RunContext
 from pipeline.runner.inspection import Finding, Inspection, Kind, inspect
-from pipeline.runner.lane import RunContext
 from pipeline.runner.money import Prices
 from pipeline.runner.progress import Progress
 from pipeline.runner.settle import after_restore
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from pipeline.effects import Effects
     from pipeline.jobs.job import Job
     from pipeline.ledger.store import Ledger
-    from pipeline.runner.lane import Seat
+    from pipeline.runner.context import Seat
 
 CHUNK = 1000
 """Items written to a transaction."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pipeline.cli.rehearsal import KEY, overlay
 from pipeline.providers.base import Account
 from pipeline.providers.registry import account_from, find_provider
-from pipeline.runner.lane import LaneLimits, Seat
+from pipeline.runner.context import LaneLimits, Seat
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -32,7 +32,7 @@ from pipeline.paths import BatchFolder, state_folder
 from pipeline.planning.cost import quote_key
 from pipeline.providers.registry import account_from, find_provider
 from pipeline.runner.batch import BatchRun, Outcome
-from pipeline.runner.lane import RunContext
+from pipeline.runner.context import RunContext
 from pipeline.runner.money import Prices, ask_quotes
 from pipeline.runner.progress import Progress
 from pipeline.runner.reconcile import OnChange, compare, refuse_undecided, write_plan
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from pipeline.ledger.store import Ledger
     from pipeline.planning.plan import Plan
     from pipeline.providers.base import GenerationRequest
-    from pipeline.runner.lane import Seat
+    from pipeline.runner.context import Seat
 
 
 @dataclass(frozen=True, kw_only=True)

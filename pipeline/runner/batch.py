@@ -18,7 +18,7 @@ from pipeline.ledger.reader import reading
 from pipeline.ledger.results import write_results
 from pipeline.runner.collect import fetch_outputs
 from pipeline.runner.expiry import by_expiry, countdown
-from pipeline.runner.lane import Lane, RunContext, Seat
+from pipeline.runner.lane import Lane
 from pipeline.runner.looks import look_at_jobs
 from pipeline.runner.planned import Head
 from pipeline.runner.recover import recover
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from pipeline.jobs.job import Job
+    from pipeline.runner.context import RunContext, Seat
     from pipeline.runner.stop import Stop
 
 RESULTS_EVERY_S = 30.0

@@ -26,18 +26,14 @@ from pipeline.runner.slots import Slots
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
-    from pathlib import Path
 
-    from pipeline.effects import Effects
     from pipeline.jobs.job import CostIs, Job
     from pipeline.jobs.state import EventKind
-    from pipeline.ledger.store import Ledger
-    from pipeline.paths import BatchFolder
     from pipeline.providers.answers import Billing
-    from pipeline.providers.base import Capabilities, GenerationRequest, Provider
+    from pipeline.providers.base import GenerationRequest
+    from pipeline.runner.context import RunContext, Seat
     from pipeline.runner.limits import Pace
-    from pipeline.runner.money import Prices
-    from pipeline.runner.progress import Binding, Progress
+    from pipeline.runner.progress import Binding
 
 
 UNDELIVERED_LEAST, UNDELIVERED_SHARE = 10, 0.05
@@ -52,57 +48,6 @@ LOOKS_FOR_FINDING = 0.6
 """The share of the looks that may find a finished job; the others find it still running."""
 LAG_SHARE = 0.15
 """How long a job stays unseen, as a share of its length."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LaneLimits:
-    """What bounds one provider in this run: the vendor's documented values where the user said nothing."""
-
-    in_flight: int | None
-    """None to let Little's law decide."""
-    submits_per_minute: float | None
-    looks_per_minute: float | None
-    failures_per_30_s: int | None
-    look_spacing_s: float
-    concurrent_billing: int
-    concurrent_downloads: int
-    speed: float = 1.0
-    """How much faster than real a rehearsal runs: waits are divided by it. 1 for real providers."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Seat:
-    """A provider, ready to be called with one key."""
-
-    provider: Provider
-    capabilities: Capabilities
-    base_url: str
-    account: str
-    """Fingerprint of the key."""
-    limits: LaneLimits
-
-
-@dataclass
-class Space:
-    """What the disk said last. The mutable state: how much is free by that, and when it was asked."""
-
-    free_bytes: int = 0
-    asked_at: float = 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunContext:
-    """What all lanes of a run share."""
-
-    ledger: Ledger
-    folder: BatchFolder
-    inputs: Path
-    """The folder that local input files are relative to."""
-    effects: Effects
-    prices: Prices
-    progress: Progress
-    max_clip_bytes: int = 2 << 30
-    space: Space = field(default_factory=Space)
 
 
 @dataclass(eq=False)

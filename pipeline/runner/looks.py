@@ -23,7 +23,8 @@ from pipeline.providers.answers import (
     Transient,
 )
 from pipeline.providers.base import BilledAt
-from pipeline.runner.collect import claim_and_fetch, fetch_outputs, keep_stream
+from pipeline.runner.claim import claim_and_fetch
+from pipeline.runner.collect import fetch_outputs, keep_stream
 from pipeline.runner.contested import hold
 from pipeline.runner.lane import OFFLINE_S, failure
 from pipeline.runner.progress import Binding

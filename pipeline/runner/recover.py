@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from pipeline.jobs.job import Clip, Job
     from pipeline.providers.base import Capabilities
-    from pipeline.runner.lane import RunContext
+    from pipeline.runner.context import RunContext
 
 HOME = frozenset({Settled.PUBLISHED, Settled.ADOPTED})
 INTERRUPTED = "The run ended before the answer was written down."

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.cli.descriptors import OWN, POOL, make_room, needed
 from pipeline.effects import system_connector
-from pipeline.runner.lane import LaneLimits
+from pipeline.runner.context import LaneLimits
 
 
 @dataclass

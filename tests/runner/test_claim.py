@@ -24,7 +24,7 @@ from pipeline.providers.answers import (
     Transient,
 )
 from pipeline.providers.base import BilledAt
-from pipeline.runner.collect import OUTPUT_REFUSALS_MOST
+from pipeline.runner.claim import OUTPUT_REFUSALS_MOST
 from tests.runner.staged import committed_most_usd, open_intents_most, staged
 from tests.support.batches import an_item
 from tests.support.scripted_provider import CLIP, After, streaming

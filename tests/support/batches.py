@@ -17,7 +17,7 @@ from pipeline.planning.problems import Source
 from pipeline.providers.base import Account, GenerationRequest
 from pipeline.providers.registry import find_provider
 from pipeline.runner.batch import RESULTS_EVERY_S, BatchRun, Outcome
-from pipeline.runner.lane import LaneLimits, RunContext, Seat
+from pipeline.runner.context import LaneLimits, RunContext, Seat
 from pipeline.runner.money import Prices
 from pipeline.runner.progress import Progress
 from pipeline.runner.reconcile import OnChange, compare, refuse_undecided, write_plan

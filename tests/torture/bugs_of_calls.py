@@ -11,7 +11,7 @@ from pipeline.providers import transport, venice
 from pipeline.providers.answers import Accepted, Ambiguous, Billing, NotSent, Receipt, Refused, Scope, Throttled
 from pipeline.providers.exchange import Lost
 from pipeline.providers.http import Wire
-from pipeline.runner import batch, collect, looks, recover, submit
+from pipeline.runner import batch, claim, looks, recover, submit
 from pipeline.runner.lane import failure
 from pipeline.runner.planned import Head
 from tests.support.batches import MODELS
@@ -169,9 +169,9 @@ def claim_without_intent(patch: Patch) -> None:
     async def claim_first(lane: Any, live: Any) -> None:
         answer = await lane.seat.provider.claim(live.job.receipt)
         live.job = await lane.record(live.job, EventKind.CLAIM_STARTED)
-        await collect._settle_claim(lane, live, answer)
+        await claim._settle_claim(lane, live, answer)
 
-    patch(collect, "_intend_and_claim", claim_first)
+    patch(claim, "_intend_and_claim", claim_first)
 
 
 @mutant("A claim does not wait until its intent is durable.", "modelmax")
@@ -193,9 +193,9 @@ def claim_repeated_on_error(patch: Patch) -> None:
 @mutant("A claim whose outcome is unknown is made once more later.", "modelmax-faults")
 def claim_doubt_asked_again(patch: Patch) -> None:
     async def ask_again(lane: Any, live: Any, answer: Any) -> None:
-        await collect._claim_again_later(lane, live, answer.message, 1.0)
+        await claim._claim_again_later(lane, live, answer.message, 1.0)
 
-    patch(collect, "_hold_claim", ask_again)
+    patch(claim, "_hold_claim", ask_again)
 
 
 @mutant("A claim that was cut short is made again by the next run.", "modelmax", flavours=KILL)
