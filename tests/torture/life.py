@@ -37,6 +37,8 @@ RECOVER_ONLY = 0.15
 NOTHING_TO_DO, TWICE = 0.2, 0.5
 PAUSES_S = (0.0, 0.05, 0.5, 3.0, 3.0, 40.0)
 EXPIRY_PAUSE_S = 100_000.0
+FINISHES_WITHIN_S = 5.0
+"""What the vendor needs to finish, and to count, what it was answering."""
 RUNS_TO_REST = 10
 
 
@@ -237,6 +239,7 @@ class Life:
         stage, witness = self._stage, self._stage.witness
         stage.cut_power()
         self._last_cuts += 1
+        self._world.pass_time(FINISHES_WITHIN_S)
         before = {"calls": self._asked(), **witness.auditor.content()}
         self._run_with_nothing_to_do()
         if self._random.random() < TWICE:
