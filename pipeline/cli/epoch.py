@@ -106,9 +106,12 @@ async def begin_epoch(
             stack.enter_context(only_process(folder, effects))
             for sentence in await effects.threads.run(try_folder, folder, effects):
                 tell(sentence)
-        epoch.ledger = ledger = await Ledger.open(folder.ledger, effects, about, lambda said: epoch.tell(said))
+        epoch.ledger = ledger = await Ledger.open(
+            folder.ledger, effects, about, lambda said: epoch.tell(said), take_in=restored
+        )
         stack.push_async_callback(lambda: ledger.close(epoch.ending))
         if not restored:
             await epoch.refuse_restored()
+            await ledger.take_in(epoch.tell)  # into this ledger, and not into a copy that is put away again
             stack.push_async_callback(epoch.move_mark)
         yield epoch

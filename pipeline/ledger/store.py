@@ -65,7 +65,13 @@ class Ledger:
 
     @classmethod
     async def open(
-        cls, path: Path, effects: Effects, about: Mapping[str, Any], tell: Callable[[str], None] = unheard
+        cls,
+        path: Path,
+        effects: Effects,
+        about: Mapping[str, Any],
+        tell: Callable[[str], None] = unheard,
+        *,
+        take_in: bool = True,
     ) -> Ledger:
         """Open or create the ledger, begin an epoch, and take in what an earlier run had to save elsewhere.
 
@@ -74,6 +80,7 @@ class Ledger:
             effects: what it is opened with.
             about: the process, for the record.
             tell: given sentences for the user, on the event loop's thread, for as long as the ledger is open.
+            take_in: False where the caller must look first whether this is the ledger that the saved answers belong to.
 
         Raises:
             InputError: not a ledger of ours. DiskRefused: the disk said no, or a stranger held the file for too long.
@@ -87,13 +94,22 @@ class Ledger:
         writer = await effects.threads.run_alone(LANE, Writer.begin, path, effects, about, tell_from_the_lane)
         ledger = cls(writer, emergency, effects)
         try:
-            for sentence in await effects.threads.run_alone(LANE, take_in_saved, writer, emergency):
-                tell(sentence)
+            if take_in:
+                await ledger.take_in(tell)
             await effects.threads.run_alone(LANE, emergency.keep_reserve)
         except BaseException:
             await effects.threads.run_alone(LANE, writer.close)
             raise
         return ledger
+
+    async def take_in(self, tell: Callable[[str], None]) -> None:
+        """Take in what an earlier run had to save elsewhere, before anything is done.
+
+        Raises:
+            DiskRefused: the disk still says no.
+        """
+        for sentence in await self._alone(take_in_saved, self._writer, self._emergency):
+            tell(sentence)
 
     async def close(self, outcome: str) -> None:
         """Write what still waits, say goodbye, and close the file."""

@@ -264,7 +264,8 @@ class ModelMax:
     def _failure(self, reply: Reply, what: str) -> Refused | Throttled | Transient | Gone:
         if reply.status == 429:
             return self._throttled(reply)
-        if reply.status in {400, 404, 410}:
+        is_its_word = reply.record_or_none() is not None  # and no proxy's page
+        if reply.status in {400, 404, 410} and is_its_word:
             return Gone(message=f"ModelMax does not know {what} ({reply.status}): {told(reply)}")
         refused = refusal(reply, of_submit=False)
         if refused is not None and refused.scope is Scope.ACCOUNT:

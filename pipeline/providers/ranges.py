@@ -39,8 +39,9 @@ class Whole:
         told = CONTENT_RANGE.fullmatch(headers.get("content-range", "").strip())
         if status != 206 or told is None or not _is_plain(headers):
             return False
-        names = {headers[name].strip() for name in ("etag", "last-modified") if name in headers}
-        same = not names or self.validator in names
+        name = "etag" if STRONG_TAG.fullmatch(self.validator) else "last-modified"
+        # A tag that the whole bore must be told with its rest (RFC 9110, 15.3.7); a date may be left out.
+        same = headers.get(name, "" if name == "etag" else self.validator).strip() == self.validator
         return same and tuple(map(int, told.groups())) == (offset, self.length - 1, self.length)
 
 

@@ -183,7 +183,7 @@ class BatchRun:
             await self.run.ledger.keep_learned(lane.schedule.to_json())
         told = {"at": self.run.effects.clock.now().isoformat(), **self.run.progress.to_json()}
         await self.run.ledger.write_meta({"progress": told})
-        await self.run.effects.threads.run(rewrite)
+        await self.run.effects.threads.run_alone("results", rewrite)  # one that was given up may still be writing
         if self.checkpoint is not None:
             await self.checkpoint()
 

@@ -25,7 +25,7 @@ from pipeline.runner.contested import hold
 from pipeline.runner.lane import failure
 from pipeline.runner.progress import Binding
 from pipeline.runner.retry import backoff_s
-from pipeline.runner.space import refuse_without_space
+from pipeline.runner.space import NoRoom, refuse_without_space
 
 if TYPE_CHECKING:
     from pipeline.jobs.job import Job
@@ -51,7 +51,12 @@ async def claim_and_fetch(lane: Lane, live: Live) -> None:
             if live.job.job_id in lane.contested and await hold(lane, live):
                 return
             await refuse_without_space(lane)
+            if lane.when_drained.is_set():  # meanwhile
+                return
             await lane.bill(_intend_and_claim(lane, live))
+        except NoRoom as reason:
+            lane.drain(str(reason))
+            return
         finally:
             lane.billing_slots.release(live.job)
         if live.job.state is State.CLAIMED:
@@ -64,7 +69,7 @@ async def _take_slots(lane: Lane, job: Job) -> None:
     """Wait until the job may be claimed. A slot to download in comes last: nobody who has one waits to claim."""
     while not lane.drained:
         if (wait_s := lane.claims.wait_s(lane.now())) > 0:
-            await lane.run.effects.clock.sleep(wait_s)
+            await lane.rest(wait_s, until=lane.when_drained)
             continue
         if lane.billing_slots.full:
             lane.run.progress.binding[lane.name] = Binding.BILLING_CALLS

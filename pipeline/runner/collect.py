@@ -42,7 +42,8 @@ OVERUSED_WAITS_S = (300.0, 900.0, 3600.0)
 """How long a link is left alone that says that it was used too often; it is no limit of the API's."""
 FAILED_MOST = 20
 """Downloads of one clip that did not even begin, over about a quarter of an hour, before the same."""
-GONE_MOST = 3
+GONE_TIMES, GONE_OVER_S = 3, 600.0
+"""How often, and over how long, a clip must be said to be gone: a proxy may say so too, and a vendor may lag behind."""
 
 
 async def fetch_outputs(lane: Lane, live: Live, outputs: Sequence[Output]) -> None:
@@ -60,7 +61,8 @@ async def fetch_outputs(lane: Lane, live: Live, outputs: Sequence[Output]) -> No
 async def _fetch(lane: Lane, live: Live, output: Output) -> None:
     receipt = live.job.receipt
     assert receipt is not None
-    broken = gone = failures = overused = 0
+    broken = failures = overused = 0
+    gone_at: list[float] = []
     wait_s = 0.0
     while broken + overused < BROKEN_MOST and failures < FAILED_MOST and not lane.halted:
         answer: FetchAnswer | None = None
@@ -79,24 +81,28 @@ async def _fetch(lane: Lane, live: Live, output: Output) -> None:
         match answer:
             case Streaming():
                 wait_s = backoff_s(broken, lane.run.effects.random)
+            case Gone() if live.job.account != lane.seat.account:
+                lane.run.progress.note(f"{live.job.item_id} was submitted with another key; resume with that one.")
+                return
             case Gone():
-                gone += 1
-                if gone >= GONE_MOST:
+                gone_at.append(lane.now())
+                if len(gone_at) >= GONE_TIMES and gone_at[-1] - gone_at[0] >= lane.scaled(GONE_OVER_S):
                     await _lose_clip(lane, live, output.index, answer)
                     return
-                wait_s = 20.0
+                wait_s = GONE_OVER_S / (GONE_TIMES - 1)
             case Refused(scope=Scope.ACCOUNT):
                 lane.halt(f"{lane.name} refuses the key ({answer.kind}): {answer.message}")
                 return
             case Throttled(wait_s=told_s):
-                wait_s = 300.0 if told_s is None else told_s
+                failures += 1
+                wait_s = 300.0 if told_s is None else max(1.0, told_s)
             case Transient(status=429):
                 wait_s = OVERUSED_WAITS_S[min(overused, len(OVERUSED_WAITS_S) - 1)]
                 overused += 1
             case Refused() | NotSent() | Transient():
                 failures += 1
                 wait_s = backoff_s(failures, lane.run.effects.random)
-        await lane.run.effects.clock.sleep(lane.scaled(wait_s))
+        await lane.rest(lane.scaled(wait_s), until=lane.when_halted)
 
 
 async def keep_stream(lane: Lane, live: Live, answer: Streaming) -> None:

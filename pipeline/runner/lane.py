@@ -89,6 +89,10 @@ class Lane:
     """Calls in a row that could not be sent."""
     unsent_since: float = 0.0
     """When the first of them was found to be unsent."""
+    told_at: float = float("-inf")
+    """When a look last told what a job was doing."""
+    when_drained: asyncio.Event = field(default_factory=asyncio.Event)
+    when_halted: asyncio.Event = field(default_factory=asyncio.Event)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -176,6 +180,12 @@ class Lane:
             async with asyncio.timeout(max(seconds, 0.001)):
                 await self._changed.wait()
 
+    async def rest(self, seconds: float, *, until: asyncio.Event) -> None:
+        """Wait for some seconds, but no longer than until something has ended that makes the waiting pointless."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await until.wait()
+
     def close(self, reason: str) -> None:
         """Submit no more; the first reason stays."""
         self.closed = self.closed or reason
@@ -185,11 +195,13 @@ class Lane:
     def drain(self, reason: str) -> None:
         """Look at nothing more and claim nothing more; the first reason stays."""
         self.drained = self.drained or reason
+        self.when_drained.set()
         self.close(reason)
 
     def halt(self, reason: str) -> None:
         """Ask nothing more; the first reason stays."""
         self.halted = self.halted or reason
+        self.when_halted.set()
         self.drain(reason)
 
     def leave_planned(self, why: str) -> None:

@@ -96,6 +96,7 @@ async def _settle(lane: Lane, live: Live, answer: LookAnswer, group: TaskGroup) 
     lane.heard(sent=not isinstance(answer, NotSent))
     if not isinstance(answer, Throttled | NotSent | Transient):
         lane.looks.succeeded()
+        lane.told_at = now
         live.failures = 0
     match answer:
         case Running():
@@ -175,6 +176,12 @@ async def _failed_look(lane: Lane, live: Live, answer: Refused | NotSent | Trans
     if isinstance(answer, Transient) and answer.status == 500:
         live.broken_at.append(now)
         if len(live.broken_at) >= BROKEN_TIMES and now - live.broken_at[0] >= lane.scaled(BROKEN_OVER_S):
+            if lane.told_at < live.broken_at[0]:
+                lane.left_behind(
+                    live,
+                    f"{lane.name} has answered with errors alone for half an hour; resume to ask for its jobs again.",
+                )
+                return
             told = failure("server_error", answer.message, Billing.UNKNOWN)
             live.job = await lane.record(live.job, EventKind.JOB_FAILED, failure=told)
             lane.finish(live)

@@ -121,25 +121,24 @@ class Schedule:
         return len(self._members)
 
     def accept(self, job: Job, since: float) -> Live:
-        """Begin with a job that the vendor has had `since` then.
-
-        Of a class of which nothing is known, a few jobs are scouts: they are looked at at once and often, and the
-        others wait for what those find.
-        """
+        """Begin with a job that the vendor has had `since` then."""
         own, pooled = class_names(job)
         for name in (own, pooled):
             if name not in self.learned:
                 self.learned[name] = Law()
         laws = (self.learned[own], self.learned[pooled])
-        live = Live(job=job, accepted_at=since, since=since, laws=laws)
-        law = live.law
-        if not law.is_known and law.scouts < SCOUTS:
-            law.scouts += 1
-            live.is_scout = True
-        return live
+        return Live(job=job, accepted_at=since, since=since, laws=laws)
 
     def add(self, live: Live, now: float, not_before: float = float("-inf")) -> None:
-        """Have a job looked at as soon as it is worth it, and not before `not_before`."""
+        """Have a job looked at as soon as it is worth it, and not before `not_before`.
+
+        Of a class of which nothing is known, a few jobs are scouts: they are looked at at once and often, and the
+        others wait for what those find.
+        """
+        law = live.law
+        if not law.is_known and not live.looks and not live.is_scout and law.scouts < SCOUTS:
+            law.scouts += 1
+            live.is_scout = True
         live.ticket = next(self._tickets)
         live.not_before = not_before
         live.followed_at = min(live.followed_at, now)

@@ -28,7 +28,7 @@ from pipeline.runner.money import refresh_quote
 from pipeline.runner.planned import Head
 from pipeline.runner.progress import Binding
 from pipeline.runner.retry import backoff_s
-from pipeline.runner.space import refuse_without_space
+from pipeline.runner.space import NoRoom, refuse_without_space
 
 if TYPE_CHECKING:
     from asyncio import TaskGroup
@@ -100,10 +100,13 @@ async def _submit_one(lane: Lane, head: Head) -> None:
         except InputError as changed:
             lane.leave_planned(f"{job.item_id} was not submitted: {changed}")
             return
-        await refuse_without_space(lane)
         await refresh_quote(lane.run.prices, lane.name, lane.seat.provider, job.request, lane.run.effects)
+        await refuse_without_space(lane)
+        if lane.closed:  # meanwhile
+            lane.planned.put_back(head)
+            return
         await lane.bill(_intend_and_send(lane, job, contents))
-    except OverBudget as reason:
+    except (OverBudget, NoRoom) as reason:
         lane.close(str(reason))
     finally:
         if _bills(lane):  # where it does not, the slot may be that of the item's claim by now

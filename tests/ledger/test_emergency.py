@@ -14,6 +14,7 @@ from pipeline.errors import DiskRefused
 from pipeline.jobs.job import Job
 from pipeline.jobs.state import EventKind, State
 from pipeline.ledger.emergency import BEGINNINGS, RESERVE_BYTES, Emergency
+from pipeline.ledger.store import Ledger
 from tests.jobs.histories import event, receipt
 from tests.ledger.ledgers import Machine, accept, move, plan, start, told
 
@@ -83,6 +84,24 @@ async def test_answers_that_the_ledger_cannot_take_are_taken_in_by_the_next_run(
         ]
     assert not machine.folder.emergency.exists()
     assert machine.folder.reserve.exists()
+
+
+async def test_the_journal_is_left_alone_until_it_is_known_whose_it_is(machine: Machine) -> None:
+    ledger = await machine.open()
+    fox = await ledger.record(*start(await ledger.record(*plan())))
+    machine.fill_the_disk()
+    await ledger.record(*accept(fox, "op-1", padding=BIG))
+    await ledger.close("finished")
+    machine.make_room()
+    saved = machine.folder.emergency.read_bytes()
+
+    again = await Ledger.open(machine.path, machine.effects, {"pid": 1}, take_in=False)
+    assert machine.folder.emergency.read_bytes() == saved
+    assert [job.state for job in await again.jobs()] == [S.SUBMITTING]
+    await again.take_in(machine.told.append)
+    assert [job.state for job in await again.jobs()] == [S.SUBMITTED]
+    assert not machine.folder.emergency.exists()
+    await again.close("finished")
 
 
 async def test_the_journal_stays_as_long_as_the_ledger_cannot_take_it_in(machine: Machine) -> None:

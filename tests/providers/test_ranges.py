@@ -133,6 +133,17 @@ async def test_a_rest_of_another_clip_is_not_taken(then: Callable[[Received], Sc
         await wire.close()
 
 
+async def test_a_rest_that_does_not_name_its_whole_is_not_taken() -> None:
+    def nameless(request: Received) -> Script:
+        start = int(request.headers["range"].removeprefix("bytes=").removesuffix("-"))
+        return answer(MP4[start:], 206, {"Content-Range": f"bytes {start}-{len(MP4) - 1}/{len(MP4)}"})
+
+    async with loopback(by=first_cut_then(nameless, {"ETag": TAG})) as server:
+        wire = Wire(origin_of(server.url), CANARY, system())
+        assert await resumed(wire) is None
+        await wire.close()
+
+
 @pytest.mark.parametrize("then", [DROP, answer({}, 503), answer({}, 429)])
 async def test_no_answer_for_now_is_a_connection_error(then: Script) -> None:
     async with loopback(by=first_cut_then(lambda _: then, {"ETag": TAG})) as server:

@@ -23,7 +23,7 @@ from pipeline.providers.answers import (
     Throttled,
     Transient,
 )
-from pipeline.runner.collect import BROKEN_MOST, GONE_MOST
+from pipeline.runner.collect import BROKEN_MOST, FAILED_MOST, GONE_OVER_S, GONE_TIMES
 from pipeline.runner.reconcile import OnChange
 from pipeline.sandbox.settings import Render, SandboxSettings
 from tests.runner.staged import PROVIDERS, staged
@@ -132,7 +132,7 @@ def test_a_clip_that_never_arrives_whole_is_left_for_the_next_run_and_not_bought
 # What the vendor answers in the place of bytes.
 
 LATER = {
-    "gone, and there again": [GONE] * (GONE_MOST - 1),
+    "gone, and there again": [GONE] * (GONE_TIMES - 1),
     "refused": [Refused(scope=Scope.ITEM, kind="bad_request", message="What?")] * 3,
     "throttled": [Throttled(wait_s=9.0)] * 2,
     "throttled, untold": [Throttled(wait_s=None)],
@@ -181,10 +181,47 @@ def test_a_clip_that_is_gone_for_good_is_lost_and_stays_paid_for(provider: str) 
         assert (job.state, job.committed_usd) == ("lost", 2.0)
         assert job.failure is not None
         assert (job.failure.kind, job.failure.message) == ("clip_gone", GONE.message)
-        assert script.count("fetch") == GONE_MOST
+        assert script.count("fetch") == GONE_TIMES
+        assert script.times("fetch")[-1] - script.times("fetch")[0] >= GONE_OVER_S
         assert (batch.progress.failed, batch.progress.undelivered) == (1, 1)
         batch.run()
-        assert (script.count("submit"), script.count("fetch")) == (1, GONE_MOST)
+        assert (script.count("submit"), script.count("fetch")) == (1, GONE_TIMES)
+
+
+def test_a_clip_that_another_key_does_not_know_is_left_for_the_key_that_bought_it() -> None:
+    with staged("modelmax", fetches={"i0": [BAD_KEY]}) as (script, batch):
+        assert batch.run().paused_because
+        script.fetches["i0"] = repeat(GONE)
+        script.forget()
+        batch.key = "another-key"
+        assert batch.run().paused_because
+        assert batch.states() == {"i0": "claimed"}
+        assert any("another key" in note for note in batch.progress.notes)
+        batch.key = "test-key"
+        script.fetches.clear()
+        script.forget()
+        assert not batch.run().paused_because
+        assert batch.states() == {"i0": "done"}
+        assert script.count("claim") == 1
+
+
+def test_a_download_that_is_throttled_for_ever_is_left_for_the_next_run() -> None:
+    throttled = Throttled(message="Too many requests.", wait_s=0.0)
+    with staged("modelmax", fetches={"i0": repeat(throttled)}) as (script, batch):
+        (reason,) = batch.run().paused_because
+        assert "i0 is paid for" in reason
+        asked = script.times("fetch")
+        assert len(asked) == FAILED_MOST
+        assert min(later - earlier for earlier, later in pairwise(asked)) >= 1.0
+
+
+def test_a_run_that_halts_waits_for_no_link_to_recover() -> None:
+    overused = Transient(message="The link answered 429.", status=429)
+    looks = {"i1": [Running(stage=Stage.RUNNING, word="PROCESSING"), BAD_KEY]}
+    with staged("modelmax", 2, looks=looks, fetches={"i0": repeat(overused)}) as (_, batch):
+        assert batch.run().paused_because
+        assert batch.states() == {"i0": "claimed", "i1": "submitted"}
+        assert batch.world.loop.time() < 300.0
 
 
 def test_a_refused_key_at_a_download_leaves_the_job_claimed() -> None:

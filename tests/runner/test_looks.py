@@ -176,16 +176,29 @@ def test_after_many_paid_clips_that_were_not_delivered_nothing_more_is_bought() 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_a_job_that_is_answered_500_ten_times_over_half_an_hour_has_failed(provider: str) -> None:
-    with staged(provider, looks={"i0": repeat(BROKEN)}) as (script, batch):
+    with staged(provider, 2, looks={"i0": repeat(BROKEN), "i1": [RUNNING] * 100}) as (script, batch):
         assert not batch.run().paused_because
         job = batch.job()
         assert (job.state, job.committed_usd) == ("failed", 2.0)
         assert job.failure is not None
         assert (job.failure.kind, job.failure.billing) == ("server_error", Billing.UNKNOWN)
-        looks = script.times("look")
-        assert len(looks) >= BROKEN_TIMES
-        assert looks[-1] - looks[0] >= BROKEN_OVER_S
-        assert len(looks) < 100
+        assert script.count("look", "i0") >= BROKEN_TIMES
+        assert script.count("look", "i0") < 100
+        assert script.times("look")[-1] >= BROKEN_OVER_S
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_vendor_that_answers_500_to_everything_takes_no_job_down_with_it(provider: str) -> None:
+    with staged(provider, 3, looks={f"i{number}": repeat(BROKEN) for number in range(3)}) as (script, batch):
+        (reason,) = batch.run().paused_because
+        assert "errors alone for half an hour; resume" in reason
+        assert set(batch.states().values()) == {"submitted"}
+        assert script.times("look")[-1] >= BROKEN_OVER_S
+        script.looks.clear()
+        script.forget()
+        assert not batch.run().paused_because
+        assert set(batch.states().values()) == {"done"}
+        assert script.count("submit") == 3
 
 
 def test_other_errors_never_end_a_job() -> None:

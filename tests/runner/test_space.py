@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from pipeline.providers.answers import Running, Stage
+from pipeline.providers.base import BilledAt
 from pipeline.runner.space import CLIP_BYTES, SPARE_BYTES
 from pipeline.runner.stop import Stop
-from tests.runner.staged import PROVIDERS, staged
+from tests.runner.staged import PROVIDERS, staged, stopped
 from tests.support.batches import ROOT
 
 if TYPE_CHECKING:
@@ -65,8 +66,24 @@ def test_what_is_in_flight_needs_room_too() -> None:
     looks = {f"i{number}": [RUNNING] * 3 for number in range(9)}
     with staged("venice", 9, looks=looks) as (script, batch):
         (reason,) = run_with(SPARE_BYTES + 3 * CLIP_BYTES, batch).paused_because
-        assert "96 MiB are needed" in reason
+        assert "has 88 MiB free" in reason
         assert script.count("submit") == 3
+        states = list(batch.states().values())
+        assert (states.count("done"), states.count("planned")) == (3, 6)
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_without_room_for_another_clip_what_is_paid_comes_home(provider: str) -> None:
+    with staged(provider, 3, looks={"i0": [RUNNING] * 1000}, limits={"in_flight": 1}) as (script, batch):
+        stopped(batch, 5.0)
+        assert batch.states() == {"i0": "submitted", "i1": "planned", "i2": "planned"}
+        script.looks.clear()
+        script.forget()
+        (reason,) = run_with(SPARE_BYTES, batch).paused_because
+        assert "Free space" in reason
+        home = "done" if script.capabilities.billed_at is BilledAt.SUBMIT else "submitted"
+        assert batch.states() == {"i0": home, "i1": "planned", "i2": "planned"}
+        assert script.count("submit") == 1
 
 
 def test_a_disk_that_does_not_answer_is_no_disk_with_room() -> None:
