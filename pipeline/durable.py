@@ -82,14 +82,19 @@ def write_atomically(files: Files, target: Path, data: bytes) -> None:
     with told_as_disk_refused(f"write {target}"):
         with suppress(FileNotFoundError):
             files.unlink(part)
-        descriptor = files.create(part)
-        try:
-            files.write(descriptor, data)
-            files.fsync(descriptor)
-        finally:
-            files.close(descriptor)
+        write_durably(files, part, data)
         files.replace(part, target)
     sync_folder(files, target.parent)
+
+
+def write_durably(files: Files, path: Path, data: bytes) -> None:
+    """Write a new file, its bytes durable on return; its name is not. Raises OSError."""
+    descriptor = files.create(path)
+    try:
+        files.write(descriptor, data)
+        files.fsync(descriptor)
+    finally:
+        files.close(descriptor)
 
 
 def publish(files: Files, part: Path, target: Path) -> None:

@@ -371,11 +371,15 @@ def system_mounts() -> str:
         return ""
 
 
+CONNECTIONS = 64
+"""Of one connector at once: what a provider's looks and downloads share."""
+
+
 def system_connector(fresh: bool) -> aiohttp.BaseConnector:
-    """Return a connector over real sockets: system trust store, TLS 1.2 or newer, at most 64 connections."""
+    """Return a connector over real sockets: system trust store, TLS 1.2 or newer, at most `CONNECTIONS`."""
     import aiohttp  # a command that sends nothing does not pay for its import
 
-    return aiohttp.TCPConnector(limit=64, force_close=fresh, ssl=_tls())
+    return aiohttp.TCPConnector(limit=CONNECTIONS, force_close=fresh, ssl=_tls())
 
 
 @cache

@@ -9,6 +9,8 @@ from __future__ import annotations
 import resource
 from typing import TYPE_CHECKING, Protocol
 
+from pipeline.effects import CONNECTIONS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -16,8 +18,6 @@ if TYPE_CHECKING:
 
 OWN = 64
 """What a run opens for itself: standard streams, the ledger and its journal, the shelf, the rehearsal's sandbox."""
-POOL = 64
-"""Connections that a provider's looks and downloads share at the most; as `effects.system_connector` has it."""
 
 
 class ProcessLimits(Protocol):
@@ -34,7 +34,9 @@ class ProcessLimits(Protocol):
 
 def needed(lanes: Iterable[LaneLimits]) -> int:
     """Return how many files and connections a run can have open at once."""
-    return OWN + sum(POOL + limits.concurrent_billing + min(limits.concurrent_downloads, POOL) for limits in lanes)
+    return OWN + sum(
+        CONNECTIONS + limits.concurrent_billing + min(limits.concurrent_downloads, CONNECTIONS) for limits in lanes
+    )
 
 
 def make_room(wanted: int, process: ProcessLimits = resource) -> str:

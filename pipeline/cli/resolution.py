@@ -21,7 +21,7 @@ from pipeline.cli.show_cmd import nearest
 from pipeline.errors import DiskRefused, Exit, InputError, StaleWrite
 from pipeline.jobs.state import IN_DOUBT, UNSUCCESSFUL, State
 from pipeline.ledger.reader import reading
-from pipeline.ledger.results import write_results
+from pipeline.ledger.results import rewrite_results
 from pipeline.ledger.writer import DuplicateJob
 from pipeline.paths import BatchFolder, state_folder
 from pipeline.providers.registry import find_provider
@@ -301,13 +301,8 @@ async def _record(wish: Wish, moves: Sequence[Move], epoch: Epoch) -> None:
 
 async def refresh_results(folder: BatchFolder, effects: Effects) -> None:
     """Make `results.jsonl` say what the ledger says; the caller holds the lock. A stale view is no reason to fail."""
-
-    def rewrite() -> None:
-        with reading(folder.ledger, effects) as reader:
-            write_results(reader.jobs(), folder, effects.files)
-
     try:
-        await effects.threads.run(rewrite)
+        await effects.threads.run(rewrite_results, folder, effects)
     except DiskRefused as refused:
         say(f"{folder.results.name} was left as it was. {refused}")
 

@@ -54,9 +54,7 @@ def create(database: sqlite3.Connection, random: Random, version: int = VERSION)
     """Make a new ledger: all of it, or nothing."""
     identity = str(UUID(int=random.getrandbits(128), version=4))
     with _transaction(database):
-        for statement in _schema():
-            database.execute(statement)
-        fill_moves(database)
+        _lay_out(database)
         database.execute("INSERT INTO money VALUES (1, 0)")
         database.execute("INSERT INTO meta VALUES ('uuid', ?)", (json.dumps(identity),))
         database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -122,6 +120,12 @@ def fill_moves(database: sqlite3.Connection) -> None:
     database.executemany(
         "INSERT INTO clip_move VALUES (?, ?, ?)", [(a.value, e.value, b.value) for a, e, b in CLIP_MOVES]
     )
+
+
+def _lay_out(database: sqlite3.Connection) -> None:
+    for statement in _schema():
+        database.execute(statement)
+    fill_moves(database)
 
 
 def _step_up(database: sqlite3.Connection, path: Path, found: int, steps: Sequence[Step]) -> None:
@@ -200,9 +204,7 @@ def _rules(database: sqlite3.Connection) -> list[object]:
 @cache
 def _own_rules() -> list[object]:
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as own:
-        for statement in _schema():
-            own.execute(statement)
-        fill_moves(own)
+        _lay_out(own)
         return _rules(own)
 
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 from pipeline.durable import write_atomically
 from pipeline.jobs.job import CostIs
 from pipeline.jobs.state import ClipState, State
+from pipeline.ledger.reader import reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pipeline.effects import Files
+    from pipeline.effects import Effects, Files
     from pipeline.jobs.job import Clip, Job
     from pipeline.paths import BatchFolder
 
@@ -49,6 +50,12 @@ def write_results(jobs: Iterable[Job], folder: BatchFolder, files: Files) -> int
     lines = [json.dumps(result(job), ensure_ascii=False) for job in jobs]
     write_atomically(files, folder.results, ("\n".join(lines) + "\n" if lines else "").encode())
     return len(lines)
+
+
+def rewrite_results(folder: BatchFolder, effects: Effects) -> None:
+    """Make `results.jsonl` say what the ledger says; the caller holds the batch's lock. Raises as `write_results`."""
+    with reading(folder.ledger, effects) as reader:
+        write_results(reader.jobs(), folder, effects.files)
 
 
 def _clip(clip: Clip) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.durable import NO_FOLDER_SYNC, publish, told_as_disk_refused
+from pipeline.durable import NO_FOLDER_SYNC, publish, told_as_disk_refused, write_durably
 from pipeline.errors import DiskRefused, InputError
 
 if TYPE_CHECKING:
@@ -77,12 +77,7 @@ def _try_files(root: Path, files: Files) -> list[str]:
         for left_by_a_crash in (part, name):
             with suppress(FileNotFoundError):
                 files.unlink(left_by_a_crash)
-        descriptor = files.create(part)
-        try:
-            files.write(descriptor, TRIED)
-            files.fsync(descriptor)
-        finally:
-            files.close(descriptor)
+        write_durably(files, part, TRIED)
         publish(files, part, name)
         if files.read(name) != TRIED:
             raise OSError(errno.EIO, "a file does not hold what was written into it")

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 from pipeline.durable import make_folder
 from pipeline.errors import Paused
 from pipeline.jobs.state import IN_DOUBT, UNSUCCESSFUL, State
-from pipeline.ledger.reader import reading
-from pipeline.ledger.results import write_results
+from pipeline.ledger.results import rewrite_results
 from pipeline.runner.collect import fetch_outputs
 from pipeline.runner.expiry import by_expiry, countdown
 from pipeline.runner.lane import Lane
@@ -174,16 +173,13 @@ class BatchRun:
 
     async def rewrite_results(self) -> None:
         """Make `results.jsonl` say what the ledger says."""
-
-        def rewrite() -> None:
-            with reading(self.run.ledger.path, self.run.effects) as reader:
-                write_results(reader.jobs(), self.run.folder, self.run.effects.files)
-
         for lane in self.lanes.values():
             await self.run.ledger.keep_learned(lane.schedule.to_json())
         told = {"at": self.run.effects.clock.now().isoformat(), **self.run.progress.to_json()}
         await self.run.ledger.write_meta({"progress": told})
-        await self.run.effects.threads.run_alone("results", rewrite)  # one that was given up may still be writing
+        effects = self.run.effects
+        # Alone: a rewrite that was given up may still be writing.
+        await effects.threads.run_alone("results", rewrite_results, self.run.folder, effects)
         if self.checkpoint is not None:
             await self.checkpoint()
 

@@ -22,7 +22,7 @@ from pipeline.providers.answers import (
 )
 from pipeline.runner.collect import fetch_outputs
 from pipeline.runner.contested import hold
-from pipeline.runner.lane import failure
+from pipeline.runner.lane import OFFLINE_S, failure
 from pipeline.runner.progress import Binding
 from pipeline.runner.retry import backoff_s
 from pipeline.runner.space import NoRoom, refuse_without_space
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from pipeline.runner.schedule import Live
 
 OUTPUT_REFUSALS_MOST = 3
-UNSENT_MOST, UNSENT_OVER_S = 5, 120.0
-"""Claims of one job in a row, and over how long, that could not even be sent, before the run gives up for now."""
+UNSENT_MOST = 5
+"""Claims of one job in a row that could not even be sent, over `OFFLINE_S` at the least, before the run gives up."""
 
 
 async def claim_and_fetch(lane: Lane, live: Live) -> None:
@@ -166,7 +166,7 @@ async def _not_sent(lane: Lane, live: Live, answer: NotSent) -> None:
     live.unsent_at.append(now)
     wait_s = backoff_s(len(live.unsent_at), lane.run.effects.random)
     await _claim_again_later(lane, live, answer.message, wait_s)
-    if len(live.unsent_at) >= UNSENT_MOST and now - live.unsent_at[0] >= lane.scaled(UNSENT_OVER_S):
+    if len(live.unsent_at) >= UNSENT_MOST and now - live.unsent_at[0] >= lane.scaled(OFFLINE_S):
         lane.halt(f"{lane.name} cannot be reached: {answer.message}. Check the network, then resume.")
 
 

@@ -24,7 +24,7 @@ from pipeline.providers.answers import (
     Throttled,
     Transient,
 )
-from pipeline.runner.lane import failure
+from pipeline.runner.lane import GONE_OVER_S, GONE_TIMES, failure
 from pipeline.runner.retry import backoff_s
 
 if TYPE_CHECKING:
@@ -42,8 +42,6 @@ OVERUSED_WAITS_S = (300.0, 900.0, 3600.0)
 """How long a link is left alone that says that it was used too often; it is no limit of the API's."""
 FAILED_MOST = 20
 """Downloads of one clip that did not even begin, over about a quarter of an hour, before the same."""
-GONE_TIMES, GONE_OVER_S = 3, 600.0
-"""How often, and over how long, a clip must be said to be gone: a proxy may say so too, and a vendor may lag behind."""
 
 
 async def fetch_outputs(lane: Lane, live: Live, outputs: Sequence[Output]) -> None:
@@ -81,8 +79,8 @@ async def _fetch(lane: Lane, live: Live, output: Output) -> None:
         match answer:
             case Streaming():
                 wait_s = backoff_s(broken, lane.run.effects.random)
-            case Gone() if live.job.account != lane.seat.account:
-                lane.run.progress.note(f"{live.job.item_id} was submitted with another key; resume with that one.")
+            case Gone() if why := lane.of_another_key(live.job):
+                lane.run.progress.note(why)
                 return
             case Gone():
                 gone_at.append(lane.now())

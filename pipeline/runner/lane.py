@@ -42,6 +42,9 @@ UNDELIVERED_LEAST, UNDELIVERED_SHARE = 10, 0.05
 
 OFFLINE_S = 120.0
 """For how long calls must have failed to leave before the network counts as gone."""
+GONE_TIMES, GONE_OVER_S = 3, 600.0
+"""How often, and over how long, a vendor must say that something is gone: a proxy may say so too, or one of its own
+machines that lags behind."""
 IN_FLIGHT, IN_FLIGHT_LEAST = 100, 8
 """Jobs at a vendor at once: where no rate limits them or nothing is known of their length, and at the least."""
 LOOKS_FOR_FINDING = 0.6
@@ -163,6 +166,12 @@ class Lane:
         lie minutes of silence.
         """
         return (self.now() - self.unsent_since) * self.seat.limits.speed if self.not_sent else 0.0
+
+    def of_another_key(self, job: Job) -> str:
+        """Return what to tell of a job that this key did not submit, and so cannot know; empty for its own."""
+        if job.account == self.seat.account:
+            return ""
+        return f"{job.item_id} was submitted with another key; resume with that one."
 
     def changed(self) -> None:
         """Wake whoever waits for something to change."""

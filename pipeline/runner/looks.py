@@ -26,7 +26,7 @@ from pipeline.providers.base import BilledAt
 from pipeline.runner.claim import claim_and_fetch
 from pipeline.runner.collect import fetch_outputs, keep_stream
 from pipeline.runner.contested import hold
-from pipeline.runner.lane import OFFLINE_S, failure
+from pipeline.runner.lane import GONE_OVER_S, GONE_TIMES, OFFLINE_S, failure
 from pipeline.runner.progress import Binding
 from pipeline.runner.retry import backoff_s
 
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 LOOKS_AT_ONCE = 32
 YOUNG_S = 120.0
 """A vendor may not know a job in its first two minutes: its reads lag behind its writes."""
-GONE_TIMES, GONE_OVER_S = 3, 600.0
 BROKEN_TIMES, BROKEN_OVER_S = 10, 1800.0
 UNREACHED_MOST = 12
 """Looks in a row that could not even be sent, over `OFFLINE_S` at the least, before the run gives up for now."""
@@ -151,8 +150,8 @@ async def _gone(lane: Lane, live: Live, answer: Gone) -> None:
     if age_s >= lane.scaled(YOUNG_S):
         live.gone_at.append(now)
     if len(live.gone_at) >= GONE_TIMES and now - live.gone_at[0] >= lane.scaled(GONE_OVER_S):
-        if live.job.account != lane.seat.account:
-            lane.left_behind(live, f"{live.job.item_id} was submitted with another key; resume with that one.")
+        if why := lane.of_another_key(live.job):
+            lane.left_behind(live, why)
             return
         billed = lane.seat.capabilities.billed_at is BilledAt.SUBMIT
         told = failure("gone", answer.message, Billing.BILLED if billed else Billing.UNBILLED)

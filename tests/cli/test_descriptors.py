@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from pipeline.cli.descriptors import OWN, POOL, make_room, needed
-from pipeline.effects import system_connector
+from pipeline.cli.descriptors import OWN, make_room, needed
+from pipeline.effects import CONNECTIONS, system_connector
 from pipeline.runner.context import LaneLimits
 
 
@@ -72,11 +72,11 @@ def lane(billing: int, downloads: int) -> LaneLimits:
 
 async def test_what_is_needed_grows_with_providers_and_downloads_and_not_with_jobs() -> None:
     connector = system_connector(False)
-    assert connector.limit == POOL
+    assert connector.limit == CONNECTIONS
     await connector.close()
 
-    assert needed([lane(2, 8)]) == OWN + POOL + 10
-    assert needed([lane(2, 8), lane(3, 1000)]) == OWN + POOL + 10 + POOL + 3 + POOL
+    assert needed([lane(2, 8)]) == OWN + CONNECTIONS + 10
+    assert needed([lane(2, 8), lane(3, 1000)]) == OWN + CONNECTIONS + 10 + CONNECTIONS + 3 + CONNECTIONS
 
 
 REAL = """

@@ -23,7 +23,8 @@ from pipeline.providers.answers import (
     Throttled,
     Transient,
 )
-from pipeline.runner.collect import BROKEN_MOST, FAILED_MOST, GONE_OVER_S, GONE_TIMES
+from pipeline.runner.collect import BROKEN_MOST, FAILED_MOST
+from pipeline.runner.lane import GONE_OVER_S, GONE_TIMES
 from pipeline.runner.reconcile import OnChange
 from pipeline.sandbox.settings import Render, SandboxSettings
 from tests.runner.staged import PROVIDERS, staged

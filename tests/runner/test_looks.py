@@ -23,7 +23,8 @@ from pipeline.providers.answers import (
     Throttled,
     Transient,
 )
-from pipeline.runner.looks import BROKEN_OVER_S, BROKEN_TIMES, GONE_OVER_S, UNREACHED_MOST, YOUNG_S
+from pipeline.runner.lane import GONE_OVER_S
+from pipeline.runner.looks import BROKEN_OVER_S, BROKEN_TIMES, UNREACHED_MOST, YOUNG_S
 from pipeline.runner.stop import Stop
 from tests.runner.staged import CAPABILITIES, PROVIDERS, most_within, staged
 from tests.support.scripted_provider import CLIP, After, receipt_of

@@ -27,6 +27,7 @@ from tests.torture.verdict import (
     is_doubt,
     jobs_of,
     judge,
+    report,
     sandbox,
     worst_case,
     write_manifest,
@@ -110,10 +111,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     began_s = time.monotonic()
     total = torture(options.provider, options.times, options.seed, items=options.items)
     took_s = time.monotonic() - began_s
-    print(f"halfway {options.provider} seed {options.seed}: {total.line('SIGKILLs at half')}; {took_s:.0f} s")
-    for violation in total.violations[:20]:
-        print(f"  {violation}")
-    return 1 if total.violations else 0
+    told = f"halfway {options.provider} seed {options.seed}: {total.line('SIGKILLs at half')}; {took_s:.0f} s"
+    return report(told, total)
 
 
 if __name__ == "__main__":

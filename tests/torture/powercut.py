@@ -42,6 +42,7 @@ from tests.torture.verdict import (
     judge,
     judge_charges,
     judge_clips,
+    report,
     requests_made,
     sandbox,
     worst_case,
@@ -284,14 +285,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         weakness=options.mutant,
     )
     gone = series.forgotten
-    print(
+    told = (
         f"powercut {options.provider} seed {options.seed}{f' {options.mutant}' if options.mutant else ''}: "
         f"{series.total.line('power cuts')}; forgotten: {gone.names} names, {gone.lost} files lost and {gone.torn} "
         f"torn; {time.monotonic() - began:.0f} s"
     )
-    for violation in series.total.violations[:20]:
-        print(f"  {violation}")
-    return 1 if series.total.violations else 0
+    return report(told, series.total)
 
 
 if __name__ == "__main__":

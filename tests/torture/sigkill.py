@@ -31,6 +31,7 @@ from tests.torture.verdict import (
     is_doubt,
     jobs_of,
     judge,
+    report,
     requests_made,
     sandbox,
     worst_case,
@@ -142,10 +143,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.seeds > 1:
             print(f"seed {seed}: {total.crashes} kills so far, {len(total.violations)} violations", flush=True)
     seeds = f"seed {options.seed}" + (f" to {options.seed + options.seeds - 1}" if options.seeds > 1 else "")
-    print(f"sigkill {options.provider} {seeds}: {total.line('SIGKILLs')}; {time.monotonic() - began_s:.0f} s")
-    for violation in total.violations[:20]:
-        print(f"  {violation}")
-    return 1 if total.violations else 0
+    took_s = time.monotonic() - began_s
+    return report(f"sigkill {options.provider} {seeds}: {total.line('SIGKILLs')}; {took_s:.0f} s", total)
 
 
 if __name__ == "__main__":

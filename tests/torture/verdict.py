@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pipeline.jobs.job import Job
 
 CONCURRENT_BILLING = 2
+SHOWN_MOST = 20
 MODELS = {
     "modelmax": "model: veo-3\nparameters: {duration_seconds: 4}",
     "venice": "model: wan-2-7-text-to-video\nparameters: {duration_seconds: 5, aspect_ratio: 16:9, resolution: 720p}",
@@ -90,6 +91,14 @@ def write_manifest(path: Path, provider: str, items: int, speed: float) -> None:
             looks=120 * speed,
         )
     )
+
+
+def report(told: str, tally: Tally) -> int:
+    """Print what a torture was and saw, with the first of its violations; return the exit code."""
+    print(told)
+    for violation in tally.violations[:SHOWN_MOST]:
+        print(f"  {violation}")
+    return 1 if tally.violations else 0
 
 
 @contextmanager
