@@ -25,6 +25,8 @@ NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP}
 WAYS_OUT = {
     errno.EACCES: "Give yourself the right to write there, or use another folder.",
     errno.EPERM: "Give yourself the right to write there, or use another folder.",
+    errno.ENOTDIR: "A file is where a folder is wanted: move it away, or use another folder.",
+    errno.EEXIST: "Something else bears that name: move it away, or use another folder.",
     errno.EROFS: "Mount the disk for writing, or use another folder.",
     errno.ENOSPC: "Free space, then run the same command.",
     errno.EDQUOT: "Your quota is used up: free space, then run the same command.",

@@ -35,4 +35,8 @@ def test_a_file_in_the_way_of_a_folder_is_told() -> None:
         make_folder(files, Path("/home/batches/one"))
     with pytest.raises(DiskRefused, match="create the folder /home/batches"):
         make_folder(files, Path("/home/batches"))
+    with pytest.raises(DiskRefused, match=r"Not a directory\. A file is where a folder is wanted: move it away"):
+        make_folder(files, Path("/home/batches/one"))
+    with pytest.raises(DiskRefused, match=r"File exists\. Something else bears that name: move it away"):
+        make_folder(files, Path("/home/batches"))
     assert files.bytes_at(Path("/home/batches")) == b"mine"
