@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from array import array
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.jobs.state import ENDED, IN_DOUBT, UNSUCCESSFUL, State
 from pipeline.ledger import rows
@@ -13,7 +15,7 @@ from pipeline.ledger.database import open_reader, told_as_our_errors
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from pipeline.effects import Effects
@@ -22,7 +24,24 @@ if TYPE_CHECKING:
 
 PAGE = 500
 """Jobs read at once, which takes a few hundredths of a second."""
+HEAD = (
+    "SELECT id, revision, position, state, json_extract(record, '$.fingerprint'), json_extract(record, '$.metadata'), "
+    "committed_micro_usd FROM item "
+)
 LATEST = "WHERE revision = (SELECT max(revision) FROM item AS later WHERE later.id = item.id)"
+
+
+class JobHead(NamedTuple):
+    """What of a job a plan is held against."""
+
+    item_id: str
+    revision: int
+    position: int
+    """In the manifest, as it was when the ledger was last told."""
+    state: State
+    fingerprint: str
+    metadata: Mapping[str, Any]
+    committed_micro_usd: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,7 +94,7 @@ class Reader:
     def summary(self) -> Summary:
         """Count items, clips and money."""
         with self._snapshot():
-            states = dict(self._database.execute(f"SELECT state, count(*) FROM item {LATEST} GROUP BY state"))  # noqa: S608
+            states = self._states()
             (clips,) = self._database.execute("SELECT count(*) FROM clip WHERE state = 'done'").fetchone()
             (committed,) = self._database.execute("SELECT committed_micro_usd FROM money").fetchone()
             marks = ",".join("?" * len(IN_DOUBT))
@@ -84,8 +103,7 @@ class Reader:
                 [state.value for state in sorted(IN_DOUBT)],
             ).fetchone()
             (unpriced,) = self._database.execute(
-                "SELECT count(*) FROM item WHERE attempt > 0 AND state NOT IN ('planned', 'rejected', 'failed') "
-                "AND json_extract(record, '$.cost_is') = 'unknown'"
+                f"SELECT count(*) FROM item WHERE {rows.MAY_HAVE_COST_WHO_KNOWS_WHAT}"  # noqa: S608
             ).fetchone()
             run = self._database.execute(
                 "SELECT epoch, started_at, ended_at, outcome, about FROM run ORDER BY epoch DESC LIMIT 1"
@@ -103,6 +121,18 @@ class Reader:
             else {},
         )
 
+    def _states(self) -> Counter[str]:
+        """Count the items by the state of their latest revision, without a look at the rows: indices hold it all."""
+        every = "SELECT state, count(*) FROM item GROUP BY state"
+        states = Counter(dict(self._database.execute(every).fetchall()))
+        superseded = (
+            "SELECT old.state, count(*) FROM item AS old WHERE old.rowid IN (SELECT earlier.rowid FROM item AS later "
+            "JOIN item AS earlier ON earlier.id = later.id AND earlier.revision < later.revision "
+            "WHERE later.revision > 1) GROUP BY old.state"
+        )
+        states.subtract(dict(self._database.execute(superseded).fetchall()))
+        return +states
+
     def jobs(self) -> Iterator[Job]:
         """Yield the latest revision of every item, in the manifest's order."""
         return self._jobs(f"{LATEST} ORDER BY position")
@@ -113,15 +143,32 @@ class Reader:
 
     def _jobs(self, where: str) -> Iterator[Job]:
         """Yield jobs that were read a page at a time: whoever pauses between two of them holds no writer up."""
-        with told_as_our_errors(self.path):
-            keys = self._database.execute(f"SELECT id, revision FROM item {where}").fetchall()  # noqa: S608
-        for first in range(0, len(keys), PAGE):
-            yield from self._page(keys[first : first + PAGE])
+        for page in self._pages(where):
+            with self._snapshot():
+                jobs = [job for row in page for job in rows.read_jobs(self._database, "WHERE rowid = ?", (row,))]
+            yield from jobs
 
-    def _page(self, keys: Sequence[tuple[str, int]]) -> list[Job]:
+    def _pages(self, where: str) -> Iterator[Sequence[int]]:
+        """Yield the numbers of rows, some at a time."""
+        with told_as_our_errors(self.path):
+            query = f"SELECT rowid FROM item {where}"  # noqa: S608 - a literal of this module
+            found = array("q", (row for (row,) in self._database.execute(query)))
+        for first in range(0, len(found), PAGE):
+            yield found[first : first + PAGE]
+
+    def heads(self, item_ids: Sequence[str]) -> dict[str, JobHead]:
+        """Return the latest revision of those of these items that there are."""
+        query = f"{HEAD} {LATEST} AND id IN (SELECT value FROM json_each(?))"
         with self._snapshot():
-            where = "WHERE id = ? AND revision = ?"
-            return [job for key in keys for job in rows.read_jobs(self._database, where, key)]
+            return {row[0]: _head(row) for row in self._database.execute(query, (json.dumps(item_ids),))}
+
+    def all_heads(self) -> Iterator[JobHead]:
+        """Yield the latest revision of every item, in the manifest's order, read a page at a time."""
+        for page in self._pages(f"{LATEST} ORDER BY position"):
+            with self._snapshot():
+                one = f"{HEAD} WHERE rowid = ?"
+                heads = [_head(row) for number in page for row in self._database.execute(one, (number,))]
+            yield from heads
 
     @contextmanager
     def _snapshot(self) -> Iterator[None]:
@@ -139,6 +186,13 @@ class Reader:
         with told_as_our_errors(self.path):
             query = f"SELECT id, state FROM item {LATEST}"  # noqa: S608 - a literal of this module
             return {item_id: State(state) for item_id, state in self._database.execute(query)}
+
+    def states_of(self, chosen: Container[str]) -> set[State]:
+        """Return the states in which the latest revisions of some items are."""
+        with told_as_our_errors(self.path):
+            query = f"SELECT id, state FROM item {LATEST}"  # noqa: S608 - a literal of this module
+            found = {state for item_id, state in self._database.execute(query) if item_id in chosen}
+        return set(map(State, found))
 
     def providers(self) -> list[str]:
         """Return the names of the providers that still have something to do or to settle."""
@@ -164,6 +218,11 @@ class Reader:
         """Return the ids of all items, in the manifest's order."""
         with told_as_our_errors(self.path):
             return [row[0] for row in self._database.execute(f"SELECT id FROM item {LATEST} ORDER BY position")]  # noqa: S608
+
+
+def _head(row: tuple[Any, ...]) -> JobHead:
+    item_id, revision, position, state, fingerprint, metadata, micro = row
+    return JobHead(item_id, revision, position, State(state), fingerprint, json.loads(metadata), micro)
 
 
 @contextmanager

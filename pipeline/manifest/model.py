@@ -155,7 +155,8 @@ class Manifest:
     provider: str | None = None
     model: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    entries: tuple[Entry, ...]
+    entries: Sequence[Entry]
+    """Of a long manifest they lie in a temporary file: read them one after the other."""
     limits: Limits = field(default_factory=Limits)
     prices: Mapping[str, Price] = field(default_factory=dict)
     """By `provider/model`."""

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import InputError, Problem, ProblemsFound, Severity
+from pipeline.names import Names
+from pipeline.pages import Pages
 from pipeline.planning.cost import Cost, Estimate, cost_of, estimate, quote_key
 from pipeline.planning.draft import source_of
 from pipeline.planning.expand import expand
@@ -21,16 +24,19 @@ from pipeline.planning.problems import Findings, Source
 from pipeline.providers.base import GenerationRequest, InputFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from pipeline.effects import Effects
-    from pipeline.manifest.model import Limits, Manifest, Price
+    from pipeline.manifest.model import Entry, Limits, Manifest, Price
     from pipeline.planning.draft import Draft, Settings
     from pipeline.providers.base import Provider
 
 MAX_ITEMS = 1_000_000
 """More than this in one manifest is a slip far more often than a wish, and no vendor makes so many in a month."""
+
+SETTINGS_MOST = 1_000
+"""Of so many settings of one entry the files and the price are remembered; a table may have others in every row."""
 
 NO_FILES: Mapping[str, InputFile] = {}
 
@@ -66,7 +72,8 @@ class Plan:
     manifest_sha256: str
     folder: Path
     """The manifest's folder, in which the inputs lie."""
-    items: tuple[Item, ...]
+    items: Sequence[Item]
+    """Of a long plan they lie in a temporary file: read them one after the other."""
     limits: Limits
     """The manifest's own; the cap on the cost is here."""
     provider_limits: Mapping[str, EffectiveLimits]
@@ -113,14 +120,8 @@ def make_plan(
     """
     findings = Findings()
     planner = _Planner(manifest, providers, quotes or {}, findings)
-    items: list[Item] = []
-    for count, draft in enumerate(expand(manifest, findings)):
-        if count >= MAX_ITEMS:
-            findings.add(f"The manifest makes more than {MAX_ITEMS:,} items. Split it.", draft.source)
-            break
-        item = planner.item(draft)
-        if item is not None:
-            items.append(item)
+    items = _no_items()
+    sums = _estimate(_kept(items, planner.items(expand(manifest, findings))))
     told = [*problems, *findings.told()]
     if any(problem.severity is Severity.ERROR for problem in told):
         raise ProblemsFound(told)
@@ -129,56 +130,99 @@ def make_plan(
         manifest_path=manifest.path,
         manifest_sha256=manifest.text_sha256,
         folder=manifest.folder,
-        items=tuple(items),
+        items=items.sealed(),
         limits=manifest.limits,
         provider_limits=planner.limits(),
         prices=manifest.prices,
-        estimate=_estimate(items),
+        estimate=sums,
         warnings=tuple(told),
     )
 
 
-def select(plan: Plan, *, limit: int | None = None, only: str | None = None) -> Plan:
-    """Return the plan with only the items whose id matches the glob `only`, and of these the first `limit`.
+def select(plan: Plan, *, limit: int | None = None, only: str | None = None) -> Names:
+    """Return the ids that match the glob `only`, and of these the first `limit`.
 
     Letters match in their case. Raises InputError where no id matches.
     """
-    items = plan.items
-    if only is not None:
-        items = tuple(item for item in items if fnmatchcase(item.id, only))
-        if plan.items and not items:
-            example = plan.items[0].id
-            raise InputError(f"No item's id matches {only!r}. Ids look like {example!r}; `*` stands for any text.")
-    items = items[:limit]
-    return replace(plan, items=items, estimate=_estimate(items))
+    ids = (item.id for item in plan.items if only is None or fnmatchcase(item.id, only))
+    first = next(ids, None)
+    if first is None and plan.items:
+        example = plan.items[0].id
+        raise InputError(f"No item's id matches {only!r}. Ids look like {example!r}; `*` stands for any text.")
+    return Names(islice(chain(() if first is None else (first,), ids), limit))
 
 
 def unpriced(plan: Plan) -> dict[str, Item]:
     """Return one item for every price that is not known, by its `quote_key`: what there is to ask quotes for."""
     asked: dict[str, Item] = {}
-    seen: set[tuple[str, str, int, int]] = set()
+    last: GenerationRequest | None = None
     for item in plan.items:
-        same = (item.provider, item.request.model, id(item.request.parameters), id(item.request.options))
-        if item.price_usd is None and same not in seen:
-            seen.add(same)
-            asked.setdefault(quote_key(item.provider, item.request), item)
+        request = item.request
+        if item.price_usd is None and not (last and _cost_the_same(request, last)):
+            last = request
+            asked.setdefault(quote_key(item.provider, request), item)
     return asked
+
+
+def _cost_the_same(one: GenerationRequest, other: GenerationRequest) -> bool:
+    """Tell whether two requests certainly cost the same at one provider, without looking into what they share."""
+    shared = one.parameters is other.parameters and one.options is other.options and one.files is other.files
+    return shared and one.model == other.model
 
 
 def with_quotes(plan: Plan, quotes: Mapping[str, float]) -> Plan:
     """Return the plan with the prices that quotes (US dollars by `quote_key`) give to items that have none."""
-    costs: dict[tuple[str, Cost], Cost] = {}
-    items: list[Item] = []
-    for item in plan.items:
-        if item.price_usd is None:
-            fresh = cost_of(item.provider, item.request, seconds=item.cost.seconds, prices=plan.prices, quotes=quotes)
-            item = replace(item, cost=costs.setdefault((item.provider, fresh), fresh))
-        items.append(item)
-    return replace(plan, items=tuple(items), estimate=_estimate(items))
+    costs: dict[Cost, Cost] = {}
+
+    def priced(item: Item) -> Item:
+        if item.price_usd is not None:
+            return item
+        fresh = cost_of(item.provider, item.request, seconds=item.cost.seconds, prices=plan.prices, quotes=quotes)
+        return replace(item, cost=costs.setdefault(fresh, fresh))
+
+    items = _no_items()
+    sums = _estimate(_kept(items, map(priced, plan.items)))
+    return replace(plan, items=items.sealed(), estimate=sums)
 
 
 def _estimate(items: Iterable[Item]) -> Estimate:
     return estimate((item.provider, item.request.model, item.cost) for item in items)
+
+
+def _no_items() -> Pages[Item]:
+    return Pages(_pack, _unpack)
+
+
+def _kept(kept: Pages[Item], items: Iterable[Item]) -> Iterator[Item]:
+    """Put items into a list as they go by."""
+    for item in items:
+        kept.append(item)
+        yield item
+
+
+def _pack(item: Item) -> tuple[Any, ...]:
+    request, source = item.request, item.source
+    return (
+        (item.id, item.entry_index, item.provider, item.metadata, item.fingerprint),
+        (request.model, request.prompt, request.parameters, request.options, request.files),
+        item.cost,
+        (source.file, source.line, source.column),
+    )
+
+
+def _unpack(kept: tuple[Any, ...]) -> Item:
+    (id_, entry_index, provider, metadata, fingerprint_), asked, cost, (file, line, column) = kept
+    model, prompt, parameters, options, files = asked
+    return Item(
+        id=id_,
+        entry_index=entry_index,
+        provider=provider,
+        request=GenerationRequest(model=model, prompt=prompt, parameters=parameters, options=options, files=files),
+        metadata=metadata,
+        fingerprint=fingerprint_,
+        cost=cost,
+        source=Source(file=file, line=line, column=column),
+    )
 
 
 class _Planner:
@@ -197,12 +241,30 @@ class _Planner:
         self._findings = findings
         self._inputs = Inputs(manifest.folder)
         self._providers: dict[str, Provider | InputError] = {}
+        self._entry: Entry | None = None
+        """The one whose items are being made. What is remembered of settings is of its own; no other has the same."""
         self._files: dict[Settings, Mapping[str, InputFile]] = {}
         self._costs: dict[Settings, Cost] = {}
-        self._ids: dict[str, tuple[str, Source]] = {}
-        """By the id without regard to case: the id as it is, and where."""
+        self._equal_costs: dict[Cost, Cost] = {}
+        self._ids = Names()
+        """All ids, in small letters."""
+        self._first: Pages[tuple[str, Source]] = Pages()
+        """The first of each: as it is written, and where."""
 
-    def item(self, draft: Draft) -> Item | None:
+    def items(self, drafts: Iterable[Draft]) -> Iterator[Item]:
+        for count, draft in enumerate(drafts):
+            if count >= MAX_ITEMS:
+                self._findings.add(f"The manifest makes more than {MAX_ITEMS:,} items. Split it.", draft.source)
+                return
+            if draft.entry is not self._entry or len(self._files) >= SETTINGS_MOST:
+                self._entry = draft.entry
+                self._files.clear()
+                self._costs.clear()
+            item = self._item(draft)
+            if item is not None:
+                yield item
+
+    def _item(self, draft: Draft) -> Item | None:
         settings = draft.settings
         is_unique = self._check_id(draft)
         provider = self._provider(draft)
@@ -237,9 +299,11 @@ class _Planner:
         }
 
     def _check_id(self, draft: Draft) -> bool:
-        known, source = self._ids.setdefault(draft.id.lower(), (draft.id, draft.source))
-        if source is draft.source and known is draft.id:
+        number = self._ids.add(draft.id.lower())
+        if number == len(self._first):
+            self._first.append((draft.id, draft.source))
             return True
+        known, source = self._first[number]
         same = "the same id" if known == draft.id else f"the id {known!r}, which differs only in case,"
         remedy = "Give the table a column `id`" if draft.entry.rows is not None else "Rename one"
         self._findings.add(
@@ -307,11 +371,12 @@ class _Planner:
     def _cost_of(self, settings: Settings, provider: Provider, request: GenerationRequest) -> Cost:
         cost = self._costs.get(settings)
         if cost is None:
-            cost = self._costs[settings] = cost_of(
+            cost = cost_of(
                 settings.provider,
                 request,
                 seconds=provider.billed_seconds(request),
                 prices=self._manifest.prices,
                 quotes=self._quotes,
             )
+            cost = self._costs[settings] = self._equal_costs.setdefault(cost, cost)
         return cost
