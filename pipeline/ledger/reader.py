@@ -156,6 +156,11 @@ class Reader:
         for first in range(0, len(found), PAGE):
             yield found[first : first + PAGE]
 
+    def total(self) -> int:
+        """Return how many items there are."""
+        with self._snapshot():
+            return self._states().total()
+
     def heads(self, item_ids: Sequence[str]) -> dict[str, JobHead]:
         """Return the latest revision of those of these items that there are."""
         query = f"{HEAD} {LATEST} AND id IN (SELECT value FROM json_each(?))"
