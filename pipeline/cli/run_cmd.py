@@ -75,11 +75,10 @@ def command(
         plan = _plan(manifest, jsonl, provider, model, offline_providers(effects))
         for warning in plan.warnings[:20]:
             say(str(warning))
-        chosen = select(plan, limit=limit, only=only) if limit or only else None
         order = Order(
             root=output or default_root(Path.cwd(), plan.name, sandbox=sandbox),
             plan=plan,
-            chosen=frozenset(item.id for item in chosen.items) if chosen else None,
+            chosen=select(plan, limit=limit, only=only) if limit or only else None,
             on_change=OnChange(on_change) if on_change else None,
             max_cost_usd=max_cost,
             yes=yes,

@@ -7,6 +7,7 @@ from array import array
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.jobs.state import ENDED, IN_DOUBT, UNSUCCESSFUL, State
@@ -137,9 +138,16 @@ class Reader:
         """Yield the latest revision of every item, in the manifest's order."""
         return self._jobs(f"{LATEST} ORDER BY position")
 
-    def planned(self) -> Iterator[Job]:
-        """Yield the jobs that are still to be submitted, in the manifest's order."""
-        return self._jobs("WHERE state = 'planned' ORDER BY position")
+    def planned_kinds(self) -> Iterator[tuple[str, str, str]]:
+        """Yield id, provider, and request but for the prompt (as JSON) of what is still to be submitted.
+
+        Read it to its end at once: the writer waits.
+        """
+        with told_as_our_errors(self.path):
+            yield from self._database.execute(
+                "SELECT id, provider, json_remove(request, '$.prompt') FROM item WHERE state = 'planned' "
+                "ORDER BY position"
+            )
 
     def _jobs(self, where: str) -> Iterator[Job]:
         """Yield jobs that were read a page at a time: whoever pauses between two of them holds no writer up."""
@@ -163,7 +171,7 @@ class Reader:
 
     def heads(self, item_ids: Sequence[str]) -> dict[str, JobHead]:
         """Return the latest revision of those of these items that there are."""
-        query = f"{HEAD} {LATEST} AND id IN (SELECT value FROM json_each(?))"
+        query = f"{HEAD} {LATEST} AND id IN (SELECT value FROM json_each(?))"  # noqa: S608 - literals of this module
         with self._snapshot():
             return {row[0]: _head(row) for row in self._database.execute(query, (json.dumps(item_ids),))}
 
@@ -185,6 +193,16 @@ class Reader:
             finally:
                 if self._database.in_transaction:
                     self._database.execute("ROLLBACK")
+
+    def times_taken(self) -> Iterator[tuple[str, float]]:
+        """Yield provider and seconds from submit to end of what is done."""
+        times = "json_extract(record, '$.submitted_at'), json_extract(record, '$.finished_at')"
+        query = f"SELECT provider, {times} FROM item {LATEST} AND state = 'done'"  # noqa: S608 - literals of this module
+        with told_as_our_errors(self.path):
+            for provider, submitted_at, finished_at in self._database.execute(query):
+                if submitted_at and finished_at:
+                    took = datetime.fromisoformat(finished_at) - datetime.fromisoformat(submitted_at)
+                    yield provider, took.total_seconds()
 
     def states(self) -> dict[str, State]:
         """Return the state of every item: that of its latest revision."""

@@ -145,7 +145,7 @@ def compare(items: Iterable[Item], known: Known) -> Difference:
         if change is Change.CHANGED and len(first_changed) < TOLD_MOST:
             first_changed.append((known.revisions(item.id)[-1], item))
     withdrawn = 0
-    for head in _gone(ids, known, standing.total()):
+    for head in gone(ids, known, standing.total()):
         if head.state is State.PLANNED:
             withdrawn += 1
         else:
@@ -164,7 +164,7 @@ def compare(items: Iterable[Item], known: Known) -> Difference:
     )
 
 
-def _gone(ids: Container[str], known: Known, met: int) -> Iterator[JobHead]:
+def gone(ids: Container[str], known: Known, met: int) -> Iterator[JobHead]:
     """Yield what the ledger has of items that are none of these; `met` says of how many of these it has something."""
     if met < known.total():
         yield from (head for head in known.all_heads() if head.item_id not in ids)
@@ -250,7 +250,7 @@ async def write_plan(
             for place, (item, head) in enumerate(page, start=first)
             if item.id in begun or head is None or head.position != place
         )
-    withdrawn = (head for head in _gone(ids, known, met) if head.state is State.PLANNED)
+    withdrawn = (head for head in gone(ids, known, met) if head.state is State.PLANNED)
     while some := list(islice(withdrawn, CHUNK)):
         await _withdraw(ledger, some, now)
 
