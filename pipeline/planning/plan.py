@@ -248,8 +248,8 @@ class _Planner:
         self._equal_costs: dict[Cost, Cost] = {}
         self._ids = Names()
         """All ids, in small letters."""
-        self._first: Pages[tuple[str, Source]] = Pages()
-        """The first of each: as it is written, and where."""
+        self._first: Pages[tuple[str, str, int, int]] = Pages()
+        """The first of each: as it is written, and its file, line and column."""
 
     def items(self, drafts: Iterable[Draft]) -> Iterator[Item]:
         for count, draft in enumerate(drafts):
@@ -301,14 +301,14 @@ class _Planner:
     def _check_id(self, draft: Draft) -> bool:
         number = self._ids.add(draft.id.lower())
         if number == len(self._first):
-            self._first.append((draft.id, draft.source))
+            source = draft.source
+            self._first.append((draft.id, source.file, source.line, source.column))
             return True
-        known, source = self._first[number]
+        known, file, line, column = self._first[number]
         same = "the same id" if known == draft.id else f"the id {known!r}, which differs only in case,"
         remedy = "Give the table a column `id`" if draft.entry.rows is not None else "Rename one"
         self._findings.add(
-            f"The id {draft.id!r} is taken: the item at {source.file}:{source.line}:{source.column} has {same} "
-            f"already. {remedy}.",
+            f"The id {draft.id!r} is taken: the item at {file}:{line}:{column} has {same} already. {remedy}.",
             draft.source,
         )
         return False

@@ -101,6 +101,28 @@ async def test_of_an_item_with_revisions_the_latest_is_shown(machine: Machine) -
         assert reader.revisions("fox")[1].request.prompt == "Another fox"
 
 
+async def test_a_plan_is_told_of_the_latest_revision_of_what_it_names(machine: Machine) -> None:
+    async with machine.ledger() as ledger:
+        await follow(ledger, PLANNED, STARTED, (E.SUBMIT_REFUSED, {"failure": failed("unbilled")}))
+        await ledger.record(*plan("deer"))
+        await ledger.record(*plan("fox", revision=2, prompt="Another fox"))
+        await ledger.place([("deer", 0), ("fox", 1)])
+
+    with reading(machine.path, machine.effects) as reader:
+        heads = reader.heads(["fox", "owl", "deer"])
+        assert {name: (head.revision, head.position, head.state) for name, head in heads.items()} == {
+            "fox": (2, 1, S.PLANNED),
+            "deer": (1, 0, S.PLANNED),
+        }
+        assert list(reader.all_heads()) == [heads["deer"], heads["fox"]]
+        assert heads["fox"].fingerprint == reader.revisions("fox")[1].fingerprint
+        assert heads["fox"].metadata == reader.revisions("fox")[1].metadata
+        assert reader.total() == 2
+        assert reader.summary().items == {S.PLANNED: 2}
+        assert reader.states_of({"fox"}) == {S.PLANNED}
+        assert reader.states_of(frozenset()) == set()
+
+
 async def test_an_item_of_unknown_price_counts_as_unpriced_once_it_may_have_cost_something(machine: Machine) -> None:
     unpriced = (E.SUBMIT_STARTED, HERE | price(None))
     async with machine.ledger() as ledger:
