@@ -29,6 +29,7 @@ HEAD = (
     "SELECT id, revision, position, state, json_extract(record, '$.fingerprint'), json_extract(record, '$.metadata'), "
     "committed_micro_usd FROM item "
 )
+MAY_HAVE_COST = frozenset(State) - {State.PLANNED, State.REJECTED, State.FAILED}
 LATEST = "WHERE revision = (SELECT max(revision) FROM item AS later WHERE later.id = item.id)"
 
 
@@ -103,8 +104,11 @@ class Reader:
                 f"SELECT coalesce(sum(committed_micro_usd), 0) FROM item WHERE state IN ({marks})",  # noqa: S608
                 [state.value for state in sorted(IN_DOUBT)],
             ).fetchone()
+            marks = ",".join("?" * len(MAY_HAVE_COST))
             (unpriced,) = self._database.execute(
-                f"SELECT count(*) FROM item WHERE {rows.MAY_HAVE_COST_WHO_KNOWS_WHAT}"  # noqa: S608
+                f"SELECT count(*) FROM item WHERE attempt > 0 AND state IN ({marks}) "  # noqa: S608
+                "AND json_extract(record, '$.cost_is') = 'unknown'",
+                [state.value for state in sorted(MAY_HAVE_COST)],
             ).fetchone()
             run = self._database.execute(
                 "SELECT epoch, started_at, ended_at, outcome, about FROM run ORDER BY epoch DESC LIMIT 1"
@@ -220,8 +224,8 @@ class Reader:
     def providers(self) -> list[str]:
         """Return the names of the providers that still have something to do or to settle."""
         with told_as_our_errors(self.path):
-            ended = ",".join(f"'{state.value}'" for state in sorted(ENDED | IN_DOUBT))
-            query = f"SELECT DISTINCT provider FROM item WHERE state NOT IN ({ended}) ORDER BY provider"  # noqa: S608
+            going_on = ",".join(f"'{state.value}'" for state in sorted(set(State) - ENDED - IN_DOUBT))
+            query = f"SELECT DISTINCT provider FROM item WHERE state IN ({going_on}) ORDER BY provider"  # noqa: S608
             return [name for (name,) in self._database.execute(query)]
 
     def revisions(self, item_id: str) -> list[Job]:

@@ -35,10 +35,6 @@ UPDATE clip SET state = :state, event = :event, part = :part, file = :file, sha2
                 size_bytes = :size_bytes, facts = :facts, warnings = :warnings
 WHERE item_id = :item_id AND revision = :revision AND idx = :idx AND state = :state_before"""
 
-MAY_HAVE_COST_WHO_KNOWS_WHAT = (
-    "attempt > 0 AND state NOT IN ('planned', 'rejected', 'failed') AND json_extract(record, '$.cost_is') = 'unknown'"
-)
-
 
 def compact(value: Any) -> str:
     """Return canonical, compact JSON text."""
