@@ -157,6 +157,8 @@ class Manifest:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     entries: tuple[Entry, ...]
     limits: Limits = field(default_factory=Limits)
+    cleanup: bool = False
+    """Whether the provider's copies are deleted once a clip is here."""
     prices: Mapping[str, Price] = field(default_factory=dict)
     """By `provider/model`."""
     providers: Mapping[str, ProviderSettings] = field(default_factory=dict)

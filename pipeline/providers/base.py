@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pipeline.effects import Effects
     from pipeline.providers.answers import (
         ClaimAnswer,
+        CleanUpAnswer,
         FetchAnswer,
         LookAnswer,
         ModelsAnswer,
@@ -83,6 +84,8 @@ class Capabilities:
     """How long an accepted job can still be collected; None where undocumented."""
     download_hosts: tuple[str, ...] = ()
     """Host suffixes, beside the API's own host, that downloads may come from, without the key."""
+    cleans_up: bool = False
+    """Has a call that deletes the vendor's own copies of a job's clips."""
 
     @property
     def has_claim_step(self) -> bool:
@@ -178,6 +181,12 @@ class Provider(Protocol):
 
     async def fetch(self, receipt: Receipt, output: Output) -> FetchAnswer:
         """Open one finished clip for reading. Never bills."""
+
+    async def clean_up(self, receipt: Receipt) -> CleanUpAnswer:
+        """Ask once to delete the vendor's copies of a job's clips. Only where `capabilities.cleans_up`.
+
+        The runner calls it for jobs alone whose clips all bear their final names, durably; it may be asked twice.
+        """
 
     async def quote(self, request: GenerationRequest) -> QuoteAnswer:
         """Ask once what the request would cost. Only where `capabilities.quotes`."""
