@@ -98,6 +98,9 @@ class Job:
     reserved_usd: float = 0.0
     settled_usd: float = 0.0
     cost_is: CostIs = CostIs.UNKNOWN
+    expected_usd: float | None = None
+    """What the present attempt was said to cost before it was submitted; None where nobody said."""
+    expected_is: CostIs = CostIs.UNKNOWN
     cleanup: CleanUp = CleanUp.NONE
     failure: Failure | None = None
     warnings: tuple[str, ...] = ()

@@ -79,6 +79,8 @@ def _submit_started(job: Job, event: Event) -> Job:
         account=event.data["account"],
         reserved_usd=event.data["price_usd"] or 0.0,
         cost_is=CostIs(event.data["price_is"]),
+        expected_usd=event.data["price_usd"],
+        expected_is=CostIs(event.data["price_is"]),
         intent_at=event.at,
         failure=None,
         receipt=None,

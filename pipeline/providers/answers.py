@@ -221,6 +221,6 @@ SubmitAnswer = Accepted | Refused | Throttled | NotSent | Ambiguous
 LookAnswer = Running | Ready | Streaming | Failed | Gone | SafeFailure
 ClaimAnswer = Claimed | Running | Failed | Refused | Throttled | NotSent | Ambiguous
 FetchAnswer = Streaming | Gone | SafeFailure
-CleanUpAnswer = Deleted | Gone | SafeFailure
+CleanupAnswer = Deleted | Gone | SafeFailure
 QuoteAnswer = Quoted | SafeFailure
 ModelsAnswer = Catalogue | SafeFailure

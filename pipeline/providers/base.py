@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pipeline.effects import Effects
     from pipeline.providers.answers import (
         ClaimAnswer,
-        CleanUpAnswer,
+        CleanupAnswer,
         FetchAnswer,
         LookAnswer,
         ModelsAnswer,
@@ -182,7 +182,7 @@ class Provider(Protocol):
     async def fetch(self, receipt: Receipt, output: Output) -> FetchAnswer:
         """Open one finished clip for reading. Never bills."""
 
-    async def clean_up(self, receipt: Receipt) -> CleanUpAnswer:
+    async def cleanup(self, receipt: Receipt) -> CleanupAnswer:
         """Ask once to delete the vendor's copies of a job's clips. Only where `capabilities.cleans_up`.
 
         The runner calls it for jobs alone whose clips all bear their final names, durably; it may be asked twice.

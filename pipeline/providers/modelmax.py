@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from pipeline.effects import Effects
     from pipeline.providers.answers import (
         ClaimAnswer,
-        CleanUpAnswer,
+        CleanupAnswer,
         FetchAnswer,
         LookAnswer,
         ModelInfo,
@@ -194,7 +194,7 @@ class ModelMax:
                 return Transient(message=f"ModelMax sent no MP4: {told(outcome)}", status=outcome.status)
         return self._failure(outcome, "the clip")
 
-    async def clean_up(self, receipt: Receipt) -> CleanUpAnswer:  # noqa: ARG002  # the protocol's
+    async def cleanup(self, receipt: Receipt) -> CleanupAnswer:  # noqa: ARG002  # the protocol's
         """Refuse: ModelMax documents no call that deletes a clip."""
         return Refused(scope=Scope.ACCOUNT, kind="not_supported", message="ModelMax deletes no clips on demand.")
 

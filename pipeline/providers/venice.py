@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from pipeline.effects import Effects
     from pipeline.providers.answers import (
         ClaimAnswer,
-        CleanUpAnswer,
+        CleanupAnswer,
         FetchAnswer,
         LookAnswer,
         ModelInfo,
@@ -176,7 +176,7 @@ class Venice:
             return Gone(message=f"The download link no longer works ({outcome.status}).")
         return Transient(message=f"The download link answered {outcome.status}, no MP4.", status=outcome.status)
 
-    async def clean_up(self, receipt: Receipt) -> CleanUpAnswer:
+    async def cleanup(self, receipt: Receipt) -> CleanupAnswer:
         """DELETE the `download_url` where the job has one, else `POST /video/complete` (Venice video-generation guide).
 
         Of the latter, a 400 was seen that calls every id invalid (Venice skills, venice-video): that deletes nothing,

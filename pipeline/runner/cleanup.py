@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from pipeline.jobs.job import Job
-    from pipeline.providers.answers import CleanUpAnswer
+    from pipeline.providers.answers import CleanupAnswer
     from pipeline.providers.base import Capabilities
     from pipeline.runner.context import RunContext
     from pipeline.runner.lane import Lane
@@ -106,7 +106,7 @@ async def _clean_up(lane: Lane, job: Job) -> str:
         await _wait_for_a_place(lane)
         if lane.drained:
             return why or "the run was ending."
-        answer: CleanUpAnswer = await lane.seat.provider.clean_up(job.receipt)
+        answer: CleanupAnswer = await lane.seat.provider.cleanup(job.receipt)
         match answer:
             case Deleted():
                 await lane.record(job, EventKind.CLEANED_UP)

@@ -24,7 +24,7 @@ def receipt(**answered: Any) -> Receipt:
 async def cleaned(script: Script, path: str = "") -> tuple[Any, Any]:
     """Clean up a job, one with a download_url where a path is given; return the outcome and the one request."""
     async with loopback(script) as server, provided(Venice, server.url + "/api/v1", patience=HASTE) as provider:
-        outcome = await provider.clean_up(receipt(download_url=server.url + path) if path else receipt())
+        outcome = await provider.cleanup(receipt(download_url=server.url + path) if path else receipt())
         (request,) = server.received
         return outcome, request
 
@@ -95,7 +95,7 @@ async def test_an_answer_to_the_deletion_of_a_link(script: Script, kind: type) -
 
 async def test_a_link_that_leads_elsewhere_is_never_asked() -> None:
     async with loopback(answer(b"", 204)) as server, provided(Venice, server.url + "/api/v1") as provider:
-        await provider.clean_up(receipt(download_url="https://evil.example/a"))
+        await provider.cleanup(receipt(download_url="https://evil.example/a"))
         (request,) = server.received
         assert json.loads(request.body)["queue_id"] == "q-1"
 

@@ -38,7 +38,7 @@ def clean(batch: Batch) -> Batch:
 def test_nothing_is_deleted_where_the_manifest_does_not_ask_for_it() -> None:
     with staged() as (script, batch):
         batch.run()
-        assert script.count("clean_up") == 0
+        assert script.count("cleanup") == 0
         assert batch.job().cleanup is CleanUp.NONE
 
 
@@ -47,7 +47,7 @@ def test_the_vendor_is_asked_once_when_the_clip_is_durably_done_and_not_before()
         seen: list[tuple[str, str]] = []
 
         def on_call(call: Call) -> None:
-            if call.kind == "clean_up":
+            if call.kind == "cleanup":
                 job = clean(batch).job(call.item_id)
                 seen.append((job.state.value, batch.kinds(call.item_id)[-1]))
                 assert batch.clip(call.item_id)
@@ -57,14 +57,14 @@ def test_the_vendor_is_asked_once_when_the_clip_is_durably_done_and_not_before()
         assert seen == [("done", "clip_published")] * 3
         assert [batch.job(f"i{n}").cleanup for n in range(3)] == [CleanUp.DONE] * 3
         batch.run()
-        assert script.count("clean_up") == 3
+        assert script.count("cleanup") == 3
 
 
 def test_a_job_without_a_clip_is_never_cleaned_up() -> None:
     failed = Failed(kind="content_policy", message="No.", billing=Money.REFUNDED)
     with staged(count=2, looks={"i0": [failed]}) as (script, batch):
         clean(batch).run()
-        assert (script.count("clean_up", "i0"), script.count("clean_up", "i1")) == (0, 1)
+        assert (script.count("cleanup", "i0"), script.count("cleanup", "i1")) == (0, 1)
 
 
 def test_a_copy_that_is_gone_already_counts_as_deleted() -> None:
@@ -78,7 +78,7 @@ def test_what_did_not_work_is_tried_again(answer: Any) -> None:
     with staged(cleanups={"i0": [answer, answer]}) as (script, batch):
         outcome = clean(batch).run()
         assert not outcome.paused_because
-        assert script.count("clean_up") == 3
+        assert script.count("cleanup") == 3
         assert batch.job().cleanup is CleanUp.DONE
 
 
@@ -87,7 +87,7 @@ def test_a_copy_that_cannot_be_deleted_leaves_the_clip_done_and_the_run_well() -
         outcome = clean(batch).run()
         assert not outcome.paused_because
         assert (batch.job().state, batch.job().failure) == (State.DONE, None)
-        assert script.count("clean_up") == TRIES_MOST
+        assert script.count("cleanup") == TRIES_MOST
         assert "could not be deleted" in batch.progress.notes[-1]
         script.cleanups = {}
         script.forget()
@@ -98,7 +98,7 @@ def test_a_copy_that_cannot_be_deleted_leaves_the_clip_done_and_the_run_well() -
 def test_a_vendor_that_will_not_is_asked_once_for_a_job_and_given_up_after_a_few() -> None:
     with staged(count=6, cleanups={f"i{n}": [WILL_NOT] * 9 for n in range(6)}) as (script, batch):
         clean(batch).run()
-        assert script.count("clean_up") == KEPT_MOST
+        assert script.count("cleanup") == KEPT_MOST
         refused = [job.item_id for job in batch.jobs() if job.cleanup is CleanUp.REFUSED]
         assert len(refused) == KEPT_MOST
         assert set(batch.states().values()) == {"done"}
@@ -107,7 +107,7 @@ def test_a_vendor_that_will_not_is_asked_once_for_a_job_and_given_up_after_a_few
 def test_a_refused_key_is_not_taken_for_a_refused_copy() -> None:
     with staged(cleanups={"i0": [BAD_KEY] * 9}) as (script, batch):
         clean(batch).run()
-        assert script.count("clean_up") == 1
+        assert script.count("cleanup") == 1
         assert batch.job().cleanup is CleanUp.NONE
 
 
@@ -115,7 +115,7 @@ def test_what_was_delivered_before_the_option_was_set_is_cleaned_up_by_the_next_
     with staged(count=2) as (script, batch):
         batch.run()
         clean(batch).run()
-        assert script.count("clean_up") == 2
+        assert script.count("cleanup") == 2
         assert script.count("submit") == 2
 
 
@@ -124,7 +124,7 @@ def test_what_the_vendor_no_longer_has_is_not_asked_about() -> None:
         batch.run()
         batch.world.pass_time(86_401.0)
         clean(batch).run()
-        assert script.count("clean_up") == 0
+        assert script.count("cleanup") == 0
 
 
 def test_a_clip_that_the_user_has_changed_since_keeps_its_copy() -> None:
@@ -132,7 +132,7 @@ def test_a_clip_that_the_user_has_changed_since_keeps_its_copy() -> None:
         batch.run()
         batch.world.files.plant(ROOT / "clips" / "i0.mp4", b"cut by hand")
         clean(batch).run()
-        assert [call.item_id for call in script.calls if call.kind == "clean_up"] == ["i1"]
+        assert [call.item_id for call in script.calls if call.kind == "cleanup"] == ["i1"]
 
 
 def test_another_keys_jobs_are_left_alone() -> None:
@@ -140,7 +140,7 @@ def test_another_keys_jobs_are_left_alone() -> None:
         batch.run()
         batch.key = "another-key"
         clean(batch).run()
-        assert script.count("clean_up") == 0
+        assert script.count("cleanup") == 0
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
@@ -149,7 +149,7 @@ def test_a_run_that_dies_at_the_clean_up_asks_again_and_loses_nothing(moment: st
         process = batch.world.process("dies")
 
         def on_call(call: Call) -> None:
-            if call.kind == "clean_up" and script.count("clean_up") == 1:
+            if call.kind == "cleanup" and script.count("cleanup") == 1:
                 process.crash_at = process.steps + (1 if moment == "before" else 3)
 
         script.on_call = on_call
@@ -159,7 +159,7 @@ def test_a_run_that_dies_at_the_clean_up_asks_again_and_loses_nothing(moment: st
         batch.run()
         assert batch.job().cleanup is CleanUp.DONE
         assert batch.job().clips[0].state is ClipState.DONE
-        assert 1 <= script.count("clean_up") <= 2
+        assert 1 <= script.count("cleanup") <= 2
         assert script.count("submit") == 1
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pipeline.effects import Clock, Effects
     from pipeline.providers.answers import (
         ClaimAnswer,
-        CleanUpAnswer,
+        CleanupAnswer,
         FetchAnswer,
         LookAnswer,
         ModelsAnswer,
@@ -185,8 +185,8 @@ class ScriptedProvider:
     async def fetch(self, receipt: Receipt, output: Output) -> FetchAnswer:
         return await self._of(self._script.fetches, "fetch", receipt, streaming())
 
-    async def clean_up(self, receipt: Receipt) -> CleanUpAnswer:
-        return await self._of(self._script.cleanups, "clean_up", receipt, Deleted())
+    async def cleanup(self, receipt: Receipt) -> CleanupAnswer:
+        return await self._of(self._script.cleanups, "cleanup", receipt, Deleted())
 
     async def quote(self, request: GenerationRequest) -> QuoteAnswer:
         nth = self._script.count("quote")

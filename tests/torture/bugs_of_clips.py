@@ -162,7 +162,7 @@ def cleaned_up_before_published(patch: Patch) -> None:
 
     async def keep(lane: Any, live: Any, arrived: Any) -> None:
         if lane.cleans_up:
-            await lane.seat.provider.clean_up(live.job.receipt)
+            await lane.seat.provider.cleanup(live.job.receipt)
         await original(lane, live, arrived)
 
     patch(collect, "_keep", keep)
