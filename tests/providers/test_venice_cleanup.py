@@ -101,4 +101,4 @@ async def test_a_link_that_leads_elsewhere_is_never_asked() -> None:
 
 
 async def test_without_an_account_nothing_is_sent() -> None:
-    assert isinstance(await Venice(None, system()).clean_up(receipt()), NotSent)
+    assert isinstance(await Venice(None, system()).cleanup(receipt()), NotSent)
