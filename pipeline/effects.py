@@ -409,11 +409,16 @@ def system_connector(fresh: bool) -> aiohttp.BaseConnector:
 
 @cache
 def _tls() -> ssl.SSLContext:
-    """Return the one context of the process: to read the system's trust store takes 30 ms.
+    """Return the one context of the process: to read the system's trust store takes 30 ms."""
+    return tls_context()
+
+
+def tls_context() -> ssl.SSLContext:
+    """Return a context with the system's trust store, TLS 1.2 or newer, that checks names and certificates.
 
     Not `create_default_context`: that one writes every session's secrets to where SSLKEYLOGFILE says.
     """
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # checks names and certificates
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     tls.load_default_certs(ssl.Purpose.SERVER_AUTH)
     tls.minimum_version = ssl.TLSVersion.TLSv1_2
     return tls

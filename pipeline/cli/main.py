@@ -10,13 +10,16 @@ import os
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from pipeline import __version__
 from pipeline.cli.console import say
 from pipeline.errors import ClipmillError, Exit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 COMMANDS = {
     "init": "Write a commented manifest, and the schema beside it for the editor.",
@@ -100,10 +103,15 @@ def log_handler() -> logging.Handler:
     return handler
 
 
-def main() -> NoReturn:
-    """Run the command line and exit with the code that the README lists."""
+def main(command: click.Command = clipmill, arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit with the code that the README lists.
+
+    Args:
+        command: the whole of clipmill, unless it is another.
+        arguments: what it is called with; those of the process where there are none.
+    """
     try:
-        code = clipmill.main(standalone_mode=False)
+        code = command.main(arguments, standalone_mode=False)
     except click.exceptions.Abort:
         code = Exit.INTERRUPTED
     except click.NoSuchOption as error:
