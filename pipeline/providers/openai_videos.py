@@ -9,7 +9,6 @@ its own and never repeated. There is no one address, and often no key.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
-from urllib.parse import quote as escaped
 
 from pipeline.providers.answers import (
     Accepted,
@@ -41,7 +40,7 @@ from pipeline.providers.openai_videos_request import (
     create_problems,
     encode,
 )
-from pipeline.providers.origin import origin_of
+from pipeline.providers.origin import origin_of, path_segment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -77,7 +76,7 @@ def api_root(base_url: str) -> str:
 
 def video_path(receipt: Receipt, rest: str = "") -> str:
     """Return `/videos/{id}`, the id escaped: it is the server's text."""
-    return f"/videos/{escaped(receipt.job_id, safe='')}{rest}"
+    return f"/videos/{path_segment(receipt.job_id)}{rest}"
 
 
 class OpenAIVideos:
