@@ -73,6 +73,7 @@ class Capabilities:
     """The environment variable that holds the key."""
     base_url_variable: str
     default_base_url: str
+    """Empty where there is no one address: the variable has to be set then."""
     limits: DefaultLimits
     tells_queued_from_running: bool
     quotes: bool
@@ -86,6 +87,8 @@ class Capabilities:
     """Host suffixes, beside the API's own host, that downloads may come from, without the key."""
     cleans_up: bool = False
     """Has a call that deletes the vendor's own copies of a job's clips."""
+    key_is_optional: bool = False
+    """Whether there are servers that ask for no key; without one, no `Authorization` is sent."""
 
     @property
     def has_claim_step(self) -> bool:
@@ -140,6 +143,7 @@ class Account:
     """Where to reach a vendor and as whom. The key is never part of the record's text."""
 
     key: str = field(repr=False)
+    """Empty where the vendor asks for none."""
     base_url: str
 
     @property

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from pipeline.effects import Effects
 
+JSON = "application/json"
 REDIRECTS_MAX = 3
 NOT_NOW = frozenset({408, 425, 429})
 
@@ -90,10 +91,10 @@ class Wire:
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
         self._closed = False
 
-    async def submit(self, path: str, body: bytes) -> Outcome:
+    async def submit(self, path: str, body: bytes, content_type: str = JSON) -> Outcome:
         """POST once over a fresh connection; it may bill."""
         uplink_s = len(body) / self._patience.upload_bytes_per_s
-        call = self._call("POST", path, body, self._patience.submit_s + uplink_s, fresh=True)
+        call = self._call("POST", path, body, self._patience.submit_s + uplink_s, fresh=True, content_type=content_type)
         return await self._ask(call)
 
     async def claim(self, path: str, cap_bytes: int) -> Outcome:
@@ -150,10 +151,11 @@ class Wire:
         fresh: bool = False,
         may_be_clip: bool = False,
         cap_bytes: int = JSON_MAX_BYTES,
+        content_type: str = JSON,
     ) -> Call:
-        headers = {"Authorization": f"Bearer {self._key}"}
+        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         if body is not None:
-            headers["Content-Type"] = "application/json"
+            headers["Content-Type"] = content_type
         return Call(
             method=method,
             url=self._origin.url(path),
