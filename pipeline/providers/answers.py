@@ -214,6 +214,8 @@ class Catalogue:
     """The vendor's models."""
 
     models: tuple[ModelInfo, ...]
+    answer: Mapping[str, Any] = field(default_factory=dict)
+    """The vendor's own answer, for `take_catalogue` of the same provider to read again; empty where there is none."""
 
 
 SafeFailure = Refused | Throttled | NotSent | Transient
