@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from pipeline.paths import BatchFolder
     from pipeline.runner.context import Seat
 
+ASKS_ABOVE_USD = 100.0
+"""A manifest may be a stranger's, its prices and its cap included: beyond this sum the user is asked."""
 KINDS_MOST = 10_000
 """So many kinds are remembered; in a batch where every item is of its own they are not met again."""
 
@@ -72,6 +74,7 @@ async def price(wish: Wish, seats: Mapping[str, Seat], folder: BatchFolder, effe
     quoting = {name: seat.provider for name, seat in seats.items() if seat.capabilities.quotes}
     with reading(folder.ledger, effects) as reader:
         cap = reader.meta("max_cost_usd")
+        users_cap = reader.meta("max_cost_override_usd")
         before = reader.summary()
         to_buy = _to_buy(reader, wish, seats)
         wanted = {
@@ -96,6 +99,12 @@ async def price(wish: Wish, seats: Mapping[str, Seat], folder: BatchFolder, effe
         )
     if unknown and wish.may_ask:
         question = f"Nobody says what {', '.join(sorted(unknown))} costs, and there is no --max-cost. Go on?"
+        if not ask(question):
+            raise InputError("Nothing was submitted.")
+    fresh_usd = fresh_micro / MICRO
+    most_usd = fresh_usd if cap is None else min(fresh_usd, cap - before.committed_usd)
+    if most_usd > ASKS_ABOVE_USD and users_cap is None and wish.may_ask:
+        question = f"This may cost {usd(most_usd)}, and there is no --max-cost. Go on?"
         if not ask(question):
             raise InputError("Nothing was submitted.")
     return Prices(listed=wish.listed, quotes=quotes)

@@ -153,6 +153,10 @@ class Reader:
                 "ORDER BY position"
             )
 
+    def uncleaned(self) -> Iterator[Job]:
+        """Yield the done jobs whose vendors were not asked to delete their copies."""
+        return self._jobs(f"WHERE {rows.UNCLEANED} ORDER BY position, revision")
+
     def _jobs(self, where: str) -> Iterator[Job]:
         """Yield jobs that were read a page at a time: whoever pauses between two of them holds no writer up."""
         for page in self._pages(where):

@@ -15,7 +15,7 @@ from pipeline.errors import InputError, Problem, ProblemsFound, Severity
 from pipeline.names import Names
 from pipeline.pages import Pages
 from pipeline.planning.cost import Cost, Estimate, cost_of, estimate, quote_key
-from pipeline.planning.draft import source_of
+from pipeline.planning.draft import source_at, source_of
 from pipeline.planning.expand import expand
 from pipeline.planning.identity import fingerprint
 from pipeline.planning.inputs import InputRefused, Inputs, media_texts
@@ -79,6 +79,8 @@ class Plan:
     provider_limits: Mapping[str, EffectiveLimits]
     """What holds for each provider that the items use."""
     prices: Mapping[str, Price]
+    cleanup: bool
+    """Whether the providers' copies are deleted once a clip is here."""
     estimate: Estimate
     warnings: tuple[Problem, ...]
 
@@ -122,6 +124,7 @@ def make_plan(
     planner = _Planner(manifest, providers, quotes or {}, findings)
     items = _no_items()
     sums = _estimate(_kept(items, planner.items(expand(manifest, findings))))
+    planner.warn_of_cleanup()
     told = [*problems, *findings.told()]
     if any(problem.severity is Severity.ERROR for problem in told):
         raise ProblemsFound(told)
@@ -134,6 +137,7 @@ def make_plan(
         limits=manifest.limits,
         provider_limits=planner.limits(),
         prices=manifest.prices,
+        cleanup=manifest.cleanup,
         estimate=sums,
         warnings=tuple(told),
     )
@@ -290,6 +294,13 @@ class _Planner:
             cost=self._cost_of(settings, provider, request),
             source=draft.source,
         )
+
+    def warn_of_cleanup(self) -> None:
+        """Say which providers have no call for what `cleanup` asks."""
+        for name, provider in self._providers.items():
+            if self._manifest.cleanup and not isinstance(provider, InputError) and not provider.capabilities.cleans_up:
+                told = f"{name} has no call that deletes a clip, so `cleanup` changes nothing there."
+                self._findings.add(told, source_at(self._manifest, ("cleanup",)), severity=Severity.WARNING)
 
     def limits(self) -> dict[str, EffectiveLimits]:
         return {
