@@ -213,8 +213,8 @@ class Sample:
         )
 
 
-SOAKED_MOST = 40_000
-"""More items than can be made in twenty minutes."""
+ITEMS_A_SECOND = 40
+"""More than can be made."""
 COLUMNS = ("s", "done", "otherwise", "MiB", "objects", "descriptors", "tasks", "threads")
 
 
@@ -247,7 +247,7 @@ def soak(seconds: float = 1200.0, every_s: float = 30.0, fault: float = 0.01) ->
     behaviour = ("--render", "template", "--no-limits", "--duration-scale", "0.1", *faults)
     with tempfile.TemporaryDirectory(prefix="clipmill-load-") as name, sandbox(*behaviour) as origin:
         undertaking = Undertaking(Path(name), origin, {"in_flight": 60, "look_spacing_s": 2.0})
-        asyncio.run(undertaking.work(SOAKED_MOST, PROVIDERS, watch))
+        asyncio.run(undertaking.work(int(seconds * ITEMS_A_SECOND), PROVIDERS, watch))
         with reading(undertaking.root / "batch" / "ledger.sqlite", system()) as reader:
             summary = reader.summary()
         charged_twice = sum(job["charges"] > 1 for job in ask(f"{origin}/sandbox/bill")["jobs"].values())
