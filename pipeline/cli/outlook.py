@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from pipeline.cli.forecast import Forecast
     from pipeline.ledger.reader import JobHead
     from pipeline.planning.cost import Cost, Estimate
-    from pipeline.planning.plan import Item, Plan
+    from pipeline.planning.item import Item
+    from pipeline.planning.plan import Plan
     from pipeline.runner.reconcile import Known
 
 SHOWN = 20

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pipeline.jobs.job import Job
     from pipeline.ledger.reader import JobHead
     from pipeline.ledger.store import Ledger
-    from pipeline.planning.plan import Item
+    from pipeline.planning.item import Item
 
 CHUNK = 1000
 """Items looked up at once, and written in one transaction."""

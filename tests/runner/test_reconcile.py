@@ -19,7 +19,7 @@ from tests.support.batches import ROOT, an_item, items
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pipeline.planning.plan import Item
+    from pipeline.planning.item import Item
 
 BAD_KEY = Refused(scope=Scope.ACCOUNT, kind="unauthorized", message="The key is not valid.")
 RUNNING = Running(stage=Stage.RUNNING, word="PROCESSING")

@@ -12,7 +12,7 @@ from pipeline.ledger.store import Ledger
 from pipeline.paths import BatchFolder
 from pipeline.planning.cost import Cost, PriceIs
 from pipeline.planning.identity import fingerprint
-from pipeline.planning.plan import Item
+from pipeline.planning.item import Item
 from pipeline.planning.problems import Source
 from pipeline.providers.base import Account, GenerationRequest
 from pipeline.providers.registry import find_provider
