@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pipeline.effects import Effects
     from pipeline.providers.answers import (
         ClaimAnswer,
+        CleanupAnswer,
         FetchAnswer,
         LookAnswer,
         ModelsAnswer,
@@ -86,6 +87,8 @@ class Capabilities:
     """Host suffixes, beside the API's own host, that downloads may come from, without the key."""
     key_is_optional: bool = False
     """Whether there are servers that ask for no key; without one, no `Authorization` is sent."""
+    cleans_up: bool = False
+    """Has a call that deletes the vendor's own copies of a job's clips."""
 
     @property
     def has_claim_step(self) -> bool:
@@ -182,6 +185,12 @@ class Provider(Protocol):
 
     async def fetch(self, receipt: Receipt, output: Output) -> FetchAnswer:
         """Open one finished clip for reading. Never bills."""
+
+    async def cleanup(self, receipt: Receipt) -> CleanupAnswer:
+        """Ask once to delete the vendor's copies of a job's clips. Only where `capabilities.cleans_up`.
+
+        The runner calls it for jobs alone whose clips all bear their final names, durably; it may be asked twice.
+        """
 
     async def quote(self, request: GenerationRequest) -> QuoteAnswer:
         """Ask once what the request would cost. Only where `capabilities.quotes`."""

@@ -126,6 +126,15 @@ class Wire:
                 return outcome
         return Lost(message=f"The download was redirected more than {REDIRECTS_MAX} times.")
 
+    async def delete_download(self, url: str) -> Outcome:
+        """DELETE a vendor's download address without the key; no redirect is followed."""
+        target = download_url(self._origin, url, self._download_hosts)
+        if target is None:
+            return Lost(message="The download address is not one of the vendor's; nothing was sent.")
+        outcome = await self._open_checked(target, "DELETE")
+        assert not isinstance(outcome, Opened)  # only a GET may be answered with a clip
+        return outcome
+
     async def close(self) -> None:
         """Let the connections go; calls after it send nothing."""
         self._closed = True
@@ -158,11 +167,12 @@ class Wire:
             cap_bytes=cap_bytes,
         )
 
-    async def _open_checked(self, url: str) -> Outcome | Opened:
-        """Fetch an allowed address; a real host over a connection to an address of it that was checked."""
+    async def _open_checked(self, url: str, method: str = "GET") -> Outcome | Opened:
+        """Ask an allowed address; a real host over a connection to an address of it that was checked."""
         parts = urlsplit(url)
         host = parts.hostname or ""
-        call = Call(method="GET", url=url, deadline_s=self._patience.look_s, may_be_clip=True, fresh=True)
+        may_be_clip = method == "GET"
+        call = Call(method=method, url=url, deadline_s=self._patience.look_s, may_be_clip=may_be_clip, fresh=True)
         if is_loopback(host):
             return await self._exchange(call)
         try:
@@ -175,14 +185,8 @@ class Wire:
         outcome: Outcome | Opened = Unsent(message="The download host could not be reached.")
         for address in addresses[:REDIRECTS_MAX]:
             literal = f"[{address}]" if ":" in address else address
-            pinned = Call(
-                method="GET",
-                url=parts._replace(netloc=literal).geturl(),
-                deadline_s=call.deadline_s,
-                headers={"Host": host},
-                fresh=True,
-                may_be_clip=True,
-                server_name=host,
+            pinned = replace(
+                call, url=parts._replace(netloc=literal).geturl(), headers={"Host": host}, server_name=host
             )
             outcome = await self._exchange(pinned)
             if not isinstance(outcome, Unsent):
