@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--provider", "name", required=True, metavar="P", help="Whose models: modelmax, venice, or a plugin's.")
+@click.option(
+    "--provider",
+    "name",
+    required=True,
+    metavar="P",
+    help="Whose models: modelmax, venice, openai-videos, or a plugin's.",
+)
 @json_option
 def command(name: str, *, as_json: bool) -> None:
     """List a provider's models: what goes in, durations, resolutions, aspect ratios, audio.
