@@ -85,9 +85,8 @@ def _money_text(found: Comparison) -> str:
     ]
     told = ", ".join(source for source in sources if source)
     expected = usd(found.expected_usd) if found.expected_usd or not found.unpriced else "nothing"
-    return (
-        f"Money: {expected} was expected{f' ({told})' if told else ''}; {usd(found.counted_usd)} is counted as spent."
-    )
+    told = f" ({told})" if told else ""
+    return f"Money: {expected} was expected{told}; {usd(found.counted_usd)} is counted as spent."
 
 
 def _otherwise(results: Sequence[Result], found: Comparison) -> Iterator[str]:
@@ -136,7 +135,8 @@ def _first(lines: Sequence[str], thing: str) -> Iterator[str]:
 def _costs_otherwise(row: Result) -> bool:
     if row["state"] != "done" or row["expected_usd"] is None or row["cost_usd"] is None:
         return False
-    return round(row["expected_usd"] * MICRO) != round(row["cost_usd"] * MICRO)
+    expected, counted = (round(float(row[name]) * MICRO) for name in ("expected_usd", "cost_usd"))
+    return expected != counted
 
 
 def _sum(amounts: Iterable[float | None]) -> float:

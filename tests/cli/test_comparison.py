@@ -56,8 +56,8 @@ def test_a_clip_that_was_billed_otherwise_is_told_with_what_the_provider_reports
     text = call("results", root).out
     assert "$6.40 was expected ($6.40 by the manifest's prices); $8.00 is counted as spent." in text
     assert (
-        "  i0: $3.20 was expected, $4.80 is counted; the provider reports video_seconds 8, video_resolution 4k, "
-        "video_has_audio True.\n"
+        "  i0: $3.20 was expected, $4.80 is counted; the provider reports video_has_audio true, "
+        "video_resolution 4k, video_seconds 8.\n"
     ) in text
     assert f"  i0: {warning}\n" in text
     assert rows_of(root)["comparison"]["costs_otherwise"] == ["i0"]

@@ -35,7 +35,8 @@ Not as asked:
   turtle: It has no sound, and sound was asked for.
 
 What to do:
-  fox (ambiguous): It may be paid for. Look for a charge in the provider's account, then settle it with clipmill resolve.
+  fox (ambiguous): It may be paid for. Look for a charge in the provider's account, then settle it with clipmill \
+resolve.
   wave (item): Change what the message names and run with --on-change new, or try it once more as it is with clipmill \
 retry.
 """
