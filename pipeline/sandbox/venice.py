@@ -18,6 +18,7 @@ from pipeline.sandbox.limits import Bucket
 from pipeline.sandbox.settings import Fault, Provider, VeniceCharges, look_up
 from pipeline.sandbox.state import CountKind, Ending
 from pipeline.sandbox.venice_door import invalid, read_body
+from pipeline.sandbox.venice_links import media_origin
 from pipeline.sandbox.venice_rules import Issue, length_s, needs_consent, queue_issues, resolution, wanted_picture
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class Venice:
                 raise Refused(status, "INFERENCE_FAILED", "Inference processing failed")
         answer = {"model": job.model, "queue_id": job.id}
         if model.has_link:
-            answer["download_url"] = f"{request.url.origin()}/private-share/{job.token}"
+            answer["download_url"] = f"{media_origin(request)}/private-share/{job.token}"
         headers = {"X-Balance-Remaining": f"{desk.balance_usd(key):.6f}", "x-venice-model-id": job.model}
         return web.json_response(answer, headers=headers)
 

@@ -58,7 +58,9 @@ def with_addresses(value: Any, address: str) -> Any:
     return {
         **names,
         **{
-            name: address if isinstance(inner, str) and ("/" in inner or "url" in name) else with_addresses(inner, address)
+            name: address
+            if isinstance(inner, str) and ("/" in inner or "url" in name)
+            else with_addresses(inner, address)
             for name, inner in value.items()
         },
     }
@@ -174,7 +176,9 @@ async def test_a_download_is_redirected_to_allowed_addresses_alone(target: str) 
 # T5: the table of addresses is in tests/providers/test_origin.py; here is what is done with it
 
 
-@pytest.mark.parametrize("addresses", [["10.0.0.1"], ["8.8.8.8", "127.0.0.1"], ["::ffff:169.254.169.254"], ["64:ff9b::a00:1"]])
+@pytest.mark.parametrize(
+    "addresses", [["10.0.0.1"], ["8.8.8.8", "127.0.0.1"], ["::ffff:169.254.169.254"], ["64:ff9b::a00:1"]]
+)
 async def test_a_name_that_leads_into_the_users_network_is_not_connected_to(addresses: list[str]) -> None:
     connected: list[str] = []
 
@@ -196,7 +200,9 @@ async def test_a_name_that_leads_into_the_users_network_is_not_connected_to(addr
 # T6
 
 
-@pytest.mark.parametrize("url", ["http://api.example.com", "http://10.0.0.1", "http://0.0.0.0:80", "http://localhost.evil.example"])
+@pytest.mark.parametrize(
+    "url", ["http://api.example.com", "http://10.0.0.1", "http://0.0.0.0:80", "http://localhost.evil.example"]
+)
 def test_a_key_never_travels_without_tls(url: str) -> None:
     with pytest.raises(InputError, match="use https"):
         check_base_url(url)
@@ -295,6 +301,14 @@ def test_tls_secrets_are_written_nowhere(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 def test_a_file_of_keys_cannot_move_the_base_url(tmp_path: Path) -> None:
-    lines = ["VENICE_API_KEY=a-key", "VENICE_BASE_URL=https://evil.example", "https_proxy=http://evil.example", "PATH=/tmp"]
+    lines = [
+        "VENICE_API_KEY=a-key",
+        "VENICE_BASE_URL=https://evil.example",
+        "https_proxy=http://evil.example",
+        "PATH=/tmp",
+    ]
     (tmp_path / ".env").write_text("\n".join([*lines, "export MODELMAX_BASE_URL='https://evil.example'"]))
-    assert environment({"MODELMAX_API_KEY": "mine"}, tmp_path) == {"VENICE_API_KEY": "a-key", "MODELMAX_API_KEY": "mine"}
+    assert environment({"MODELMAX_API_KEY": "mine"}, tmp_path) == {
+        "VENICE_API_KEY": "a-key",
+        "MODELMAX_API_KEY": "mine",
+    }

@@ -106,7 +106,9 @@ def vendor(door: Any = as_it_is, **settings: Any) -> Iterator[Vendor]:
         stop = asyncio.Event()
         loops.append(asyncio.get_running_loop())
         state, threads = open_state(None, open_database), SystemThreads()
-        chosen = SandboxSettings(render=Render.TEMPLATE, limits=False, durations_s=dict.fromkeys(EMULATED, 0.0), **settings)
+        chosen = SandboxSettings(
+            render=Render.TEMPLATE, limits=False, durations_s=dict.fromkeys(EMULATED, 0.0), **settings
+        )
         app = make_app(chosen, clock=SystemClock(), state=state, threads=threads)
         app.middlewares.insert(0, at_the_door)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)

@@ -66,7 +66,25 @@ HOST, PORT = "127.0.0.1", 8000
 YAML_WORDS = tuple(
     word.encode()
     for word in (
-        *("- ", "? ", ": ", "{", "}", "[", "]", ", ", "\n", "  ", "\t", "#", "|\n", ">-\n", "---\n", "...\n", "%YAML 1.1\n"),
+        *(
+            "- ",
+            "? ",
+            ": ",
+            "{",
+            "}",
+            "[",
+            "]",
+            ", ",
+            "\n",
+            "  ",
+            "\t",
+            "#",
+            "|\n",
+            ">-\n",
+            "---\n",
+            "...\n",
+            "%YAML 1.1\n",
+        ),
         *("&a ", "*a", "<<: *a\n", "!!python/object/apply:os.system ", "!!set ", "!!binary ", "!x ", "!!int "),
         *("~", ".nan", "-.inf", "1e999", "0o17", "0x1F", "16:9", "0012", "no", "2024-01-01", "9" * 1001, "\ufeff"),
         *("'", '"', "\\", '"\\ud800"', '"\\x00"', "\x85", " ", "{{", "{a.b}", "{", "\u202e", "é"),
@@ -173,9 +191,29 @@ TEXTS = (
     *("/v1/queue/../admin", "/v1/queue/m/requests/x/%2e%2e", "http://[::1]/x", "file:///etc/passwd"),
     *(CANARY, f"Bearer {CANARY}", "data:video/mp4;base64,AAAA", "data:video/mp4;base64,#"),
 )
-STATUSES = (*[200] * 12, 201, 202, 204, 206, 301, 302, 307, 400, 401, 402, 403, 404, 408, 409, 410, 413, 415, 422, 425, 429) + (
-    *(500, 502, 503, 504, 520, 599),
-)
+STATUSES = (
+    *[200] * 12,
+    201,
+    202,
+    204,
+    206,
+    301,
+    302,
+    307,
+    400,
+    401,
+    402,
+    403,
+    404,
+    408,
+    409,
+    410,
+    413,
+    415,
+    422,
+    425,
+    429,
+) + (*(500, 502, 503, 504, 520, 599),)
 HEADERS = {
     "Content-Type": ("application/json", "text/html", "video/mp4", ""),
     "Content-Encoding": ("gzip", "deflate", "br", "identity", "x-gzip"),
@@ -271,7 +309,11 @@ class Answers:
     def _draw(self, chance: random.Random, dialect: Dialect, name: str) -> None:
         bodies = {
             "submit": [dialect.accepted],
-            "look": [dialect.running, {**dialect.running, "status": "COMPLETED"}, {**dialect.running, "status": "FAILED"}],
+            "look": [
+                dialect.running,
+                {**dialect.running, "status": "COMPLETED"},
+                {**dialect.running, "status": "FAILED"},
+            ],
             "claim": [dialect.result or {}],
             "fetch": [{}],
             "quote": [dialect.quoted or {}],
@@ -291,10 +333,15 @@ class Answers:
     def _judge(self, name: str, can: Any, outcome: Any) -> str:
         if not isinstance(outcome, get_args(CALLS[name])):
             return f"{name} answered {outcome!r}"
-        strangers = [each for each in self.asked if each.startswith("//") and not _is_ours(each[2:], can.download_hosts)]
+        strangers = [
+            each for each in self.asked if each.startswith("//") and not _is_ours(each[2:], can.download_hosts)
+        ]
         if strangers or len([each for each in self.asked if not each.startswith("//")]) > 4:
             return f"{name} asked {self.asked}"
-        bills = can.billed_at is (BilledAt.SUBMIT if name == "submit" else BilledAt.CLAIM) and name in {"submit", "claim"}
+        bills = can.billed_at is (BilledAt.SUBMIT if name == "submit" else BilledAt.CLAIM) and name in {
+            "submit",
+            "claim",
+        }
         if bills and not is_safe(self.status, outcome):
             return f"{name}, which bills, was answered {self.status} {self.body[:80]!r}, which was read as {outcome!r}"
         if isinstance(outcome, Accepted) and not outcome.receipt.job_id.strip():
