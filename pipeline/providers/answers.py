@@ -182,6 +182,11 @@ class Claimed:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Deleted:
+    """The vendor has deleted its own copies of a job's clips."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Quoted:
     """A price, in dollars, for one submit of the request."""
 
@@ -218,5 +223,6 @@ SubmitAnswer = Accepted | Refused | Throttled | NotSent | Ambiguous
 LookAnswer = Running | Ready | Streaming | Failed | Gone | SafeFailure
 ClaimAnswer = Claimed | Running | Failed | Refused | Throttled | NotSent | Ambiguous
 FetchAnswer = Streaming | Gone | SafeFailure
+CleanupAnswer = Deleted | Gone | SafeFailure
 QuoteAnswer = Quoted | SafeFailure
 ModelsAnswer = Catalogue | SafeFailure

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pipeline.effects import Effects
     from pipeline.providers.answers import (
         ClaimAnswer,
+        CleanupAnswer,
         FetchAnswer,
         LookAnswer,
         ModelsAnswer,
@@ -74,6 +75,7 @@ class Capabilities:
     """The environment variable that holds the key."""
     base_url_variable: str
     default_base_url: str
+    """Empty where there is no one address: the variable has to be set then."""
     limits: DefaultLimits
     tells_queued_from_running: bool
     quotes: bool
@@ -85,6 +87,10 @@ class Capabilities:
     """How long an accepted job can still be collected; None where undocumented."""
     download_hosts: tuple[str, ...] = ()
     """Host suffixes, beside the API's own host, that downloads may come from, without the key."""
+    cleans_up: bool = False
+    """Has a call that deletes the vendor's own copies of a job's clips."""
+    key_is_optional: bool = False
+    """Whether there are servers that ask for no key; without one, no `Authorization` is sent."""
 
     @property
     def has_claim_step(self) -> bool:
@@ -144,6 +150,7 @@ class Account:
     """Where to reach a vendor and as whom. The key is never part of the record's text."""
 
     key: str = field(repr=False)
+    """Empty where the vendor asks for none."""
     base_url: str
 
     @property
@@ -185,6 +192,12 @@ class Provider(Protocol):
 
     async def fetch(self, receipt: Receipt, output: Output) -> FetchAnswer:
         """Open one finished clip for reading. Never bills."""
+
+    async def cleanup(self, receipt: Receipt) -> CleanupAnswer:
+        """Ask once to delete the vendor's copies of a job's clips. Only where `capabilities.cleans_up`.
+
+        The runner calls it for jobs alone whose clips all bear their final names, durably; it may be asked twice.
+        """
 
     async def quote(self, request: GenerationRequest) -> QuoteAnswer:
         """Ask once what the request would cost. Only where `capabilities.quotes`."""

@@ -14,6 +14,7 @@ from pipeline.providers.answers import (
     Accepted,
     Ambiguous,
     Catalogue,
+    Deleted,
     Failed,
     Gone,
     NotSent,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from pipeline.effects import Effects
     from pipeline.providers.answers import (
         ClaimAnswer,
+        CleanupAnswer,
         FetchAnswer,
         LookAnswer,
         ModelInfo,
@@ -78,6 +80,7 @@ class Venice:
         outputs_max=1,
         id_lifetime_s=86_400.0,
         download_hosts=(".venice.ai",),
+        cleans_up=True,
     )
 
     def __init__(self, account: Account | None, effects: Effects, *, patience: Patience | None = None) -> None:
@@ -191,6 +194,30 @@ class Venice:
         if outcome.status in {400, 401, 403, 404, 410}:
             return Gone(message=f"The download link no longer works ({outcome.status}).")
         return Transient(message=f"The download link answered {outcome.status}, no MP4.", status=outcome.status)
+
+    async def cleanup(self, receipt: Receipt) -> CleanupAnswer:
+        """DELETE the `download_url` where the job has one, else `POST /video/complete` (Venice video-generation guide).
+
+        Of the latter, a 400 was seen that calls every id invalid (Venice skills, venice-video): that deletes nothing,
+        so it is a refusal and not a `Gone`.
+        """
+        if (wire := self._wire()) is None:
+            return NotSent(message=NO_ACCOUNT)
+        link = self._link(receipt.answer.get("download_url"))
+        if link is not None:
+            outcome = await wire.delete_download(link)
+        else:
+            outcome = await wire.ask("POST", "/video/complete", retrieve_body(receipt))
+        if not isinstance(outcome, Reply):
+            return self._safe_failure(outcome)
+        if outcome.succeeded and (link is not None or (outcome.record_or_none() or {}).get("success") is True):
+            return Deleted()
+        if outcome.status in {404, 410} and (link is not None or error_told(outcome).is_api):
+            return Gone(message=f"Venice no longer has the clip ({outcome.status}).")
+        if outcome.succeeded or (link is not None and 400 <= outcome.status < 500 and outcome.status != 429):
+            message = f"Venice answered {outcome.status} and deleted nothing: {error_told(outcome).message}"
+            return Refused(scope=Scope.ITEM, kind="not_deleted", message=message)
+        return self._safe_failure(outcome)
 
     async def quote(self, request: GenerationRequest) -> QuoteAnswer:
         """`POST /video/quote` (Venice OpenAPI). A price of nothing, as quotes have been seen to say, is none."""
