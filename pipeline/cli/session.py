@@ -69,6 +69,10 @@ class Order:
     as_json: bool
     speed: float
     """Of the rehearsal's sandbox; 0 for a real run."""
+    allowed: tuple[Path, ...] = ()
+    """Folders in which input files may lie, beside those that the ledger knows of."""
+    by_list: bool = True
+    """Whether the plan was made with what is known of the models."""
 
     @property
     def rehearsal(self) -> bool:
@@ -123,6 +127,7 @@ async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) 
             ledger=ledger,
             folder=folder,
             inputs=Path(settings.inputs),
+            allowed_inputs=tuple(map(Path, settings.allowed_inputs)),
             effects=effects,
             prices=prices,
             progress=progress,
@@ -169,15 +174,16 @@ async def _settle_plan(order: Order, ledger: Ledger, effects: Effects) -> BatchS
         stored = await ledger.read_meta("settings")
         if stored is None:
             raise InputError(f"{order.root} was never planned. Run its manifest first: clipmill run MANIFEST")
-        settings = BatchSettings.from_json(stored)
+        settings = BatchSettings.from_json(stored).allowing(order.allowed)
     else:
         with reading(ledger.path, effects) as reader:
             difference = compare(plan.items, reader.jobs())
         refuse_undecided(difference, order.on_change)
         now = effects.clock.now()
         await write_plan(ledger, difference, [item.id for item in plan.items], order.on_change, now)
-        settings = BatchSettings.of_plan(plan)
-        await ledger.write_meta({"name": plan.name, "settings": settings.to_json()})
+        settings = replace(BatchSettings.of_plan(plan), by_list=order.by_list)
+        await ledger.write_meta({"name": plan.name})
+    await ledger.write_meta({"settings": settings.to_json()})
     cap = order.max_cost_usd
     if cap is not None:
         await ledger.write_meta({"max_cost_override_usd": cap})

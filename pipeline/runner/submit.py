@@ -32,9 +32,11 @@ from pipeline.runner.space import NoRoom, refuse_without_space
 
 if TYPE_CHECKING:
     from asyncio import TaskGroup
+    from collections.abc import Mapping
 
     from pipeline.jobs.job import Job
     from pipeline.providers.answers import SubmitAnswer
+    from pipeline.providers.base import InputFile
     from pipeline.runner.lane import Lane
 
 ORPHANS_MOST = 3
@@ -96,7 +98,7 @@ async def _submit_one(lane: Lane, head: Head) -> None:
     try:
         files = job.request.files
         try:
-            contents = await lane.run.effects.threads.run(read_inputs, lane.run.inputs, files) if files else {}
+            contents = await _read(lane, files) if files else {}
         except InputError as changed:
             lane.leave_planned(f"{job.item_id} was not submitted: {changed}")
             return
@@ -114,6 +116,11 @@ async def _submit_one(lane: Lane, head: Head) -> None:
         lane.planned.returned(head.model)
         lane.submitting -= 1
         lane.changed()
+
+
+async def _read(lane: Lane, files: Mapping[str, InputFile]) -> dict[str, bytes]:
+    run = lane.run
+    return await run.effects.threads.run(read_inputs, run.inputs, files, run.allowed_inputs)
 
 
 async def _intend_and_send(lane: Lane, job: Job, contents: dict[str, bytes]) -> None:
