@@ -14,6 +14,7 @@ from pipeline.providers.answers import (
     Accepted,
     Ambiguous,
     Billing,
+    Deleted,
     Failed,
     Gone,
     Output,
@@ -322,6 +323,29 @@ async def test_a_failure_tells_its_code_and_nothing_of_the_money() -> None:
 )
 async def test_what_comes_in_the_place_of_a_clip(script: Script, kind: type) -> None:
     assert isinstance(await answered("fetch", script, RECEIPT, CLIP), kind)
+
+
+@pytest.mark.parametrize(
+    ("script", "kind"),
+    [
+        (answer({"id": "video_1", "object": "video.deleted", "deleted": True}), Deleted),
+        (answer({"id": "video_1", "status": "deleted"}), Deleted),
+        (answer(b"", 204), Deleted),
+        (answer({"id": "video_1", "deleted": False}), Refused),
+        (answer({}), Refused),
+        (answer(b"<html>"), Refused),
+        (answer({"detail": "Video not found"}, 404), Gone),
+        (answer({"detail": "Not Found"}, 404), Refused),
+        (answer({"detail": "Method Not Allowed"}, 405), Refused),
+        (answer(b"<html>", 404), Refused),
+        (answer({"error": {"message": "not over yet"}}, 400), Refused),
+        (answer({"error": "x"}, 500), Transient),
+    ],
+)
+async def test_what_a_deletion_is_answered_with(script: Script, kind: type) -> None:
+    async with loopback(script) as server, provided(OpenAIVideos, server.url) as provider:
+        assert isinstance(await provider.cleanup(RECEIPT), kind)
+        assert server.paths == ["DELETE /v1/videos/video_1"]
 
 
 async def test_no_refusal_ends_a_job_that_was_accepted() -> None:
