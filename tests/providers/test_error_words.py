@@ -60,10 +60,8 @@ SHAPES: dict[str, tuple[object, str]] = {
         {"error": "Policy.", "suggested_prompt": "A calm sea"},
         "Policy. Venice suggests the prompt: A calm sea.",
     ),
-    "odd details": (
-        {"error": "Bad", "details": {"a": 1, "b": {"_errors": 5}}, "issues": ["x", {}, {"path": 3}]},
-        "Bad.",
-    ),
+    "odd details": ({"error": "Bad", "details": {"a": 1, "b": {"_errors": 5}}}, "Bad."),
+    "odd issues": ({"error": "Bad", "issues": ["x", {}, {"path": 3}, {"path": [], "message": 5}]}, "Bad."),
     "plain text": (b"Too many requests\n", "Too many requests."),
     "a page": (b"<html><body>Sign in</body></html>", "it gave no reason."),
     "a list": (b'["no"]', "it gave no reason."),
@@ -75,9 +73,7 @@ SHAPES: dict[str, tuple[object, str]] = {
 @pytest.mark.parametrize("shape", SHAPES)
 def test_an_error_of_any_shape_has_words(shape: str) -> None:
     body, words = SHAPES[shape]
-    assert error_told(reply(400, body)).at_length.startswith(words.partition(": Invalid")[0])
-    if shape != "odd details":
-        assert error_told(reply(400, body)).at_length == words
+    assert error_told(reply(400, body)).at_length == words
 
 
 @pytest.mark.parametrize(
