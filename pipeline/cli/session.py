@@ -51,6 +51,10 @@ if TYPE_CHECKING:
     from pipeline.runner.context import Seat
 
 
+ASKS_ABOVE_USD = 100.0
+"""A manifest may be a stranger's, its prices and its cap included: beyond this sum the user is asked."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Order:
     """What the user asked for."""
@@ -204,6 +208,7 @@ async def _price(
     quoting = {name: seat.provider for name, seat in seats.items() if seat.capabilities.quotes}
     with reading(folder.ledger, effects) as reader:
         cap = reader.meta("max_cost_usd")
+        users_cap = reader.meta("max_cost_override_usd")
         before = reader.summary()
         listed = Prices(listed=settings.prices)
         unpriced = _unpriced(reader, listed, seats, order.chosen)
@@ -230,6 +235,11 @@ async def _price(
         )
     if unknown and not order.rehearsal and not order.yes:
         question = f"Nobody says what {', '.join(sorted(unknown))} costs, and there is no --max-cost. Go on?"
+        if not ask(question):
+            raise InputError("Nothing was submitted.")
+    most_usd = fresh_usd if cap is None else min(fresh_usd, cap - before.committed_usd)
+    if most_usd > ASKS_ABOVE_USD and users_cap is None and not order.rehearsal and not order.yes:
+        question = f"This may cost {usd(most_usd)}, and there is no --max-cost. Go on?"
         if not ask(question):
             raise InputError("Nothing was submitted.")
     return prices

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -81,11 +82,13 @@ def request_to_json(request: GenerationRequest) -> dict[str, Any]:
         "prompt": request.prompt,
         "parameters": dict(request.parameters),
         "options": dict(request.options),
-        "files": {
-            name: {"path": f.path, "sha256": f.sha256, "size_bytes": f.size_bytes, "media_type": f.media_type}
-            for name, f in request.files.items()
-        },
+        "files": {name: file_to_json(file) for name, file in request.files.items()},
     }
+
+
+def file_to_json(file: InputFile) -> dict[str, Any]:
+    """Return the record of an input file as plain JSON; what is not known of it is left out."""
+    return {name: value for name, value in asdict(file).items() if value is not None}
 
 
 def request_from_json(value: Mapping[str, Any]) -> GenerationRequest:

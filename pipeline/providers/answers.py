@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+EVIDENCE_MAX_BYTES = 64 * 1024
+"""How much of an answer that was not understood is kept."""
+
 
 class Scope(StrEnum):
     """How far a refusal reaches."""
@@ -214,6 +217,8 @@ class Catalogue:
     """The vendor's models."""
 
     models: tuple[ModelInfo, ...]
+    answer: Mapping[str, Any] = field(default_factory=dict)
+    """The vendor's own answer, for `take_catalogue` of the same provider to read again; empty where there is none."""
 
 
 SafeFailure = Refused | Throttled | NotSent | Transient

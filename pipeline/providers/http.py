@@ -21,7 +21,9 @@ from urllib.parse import urljoin, urlsplit
 import yarl
 
 from pipeline.providers.addresses import Resolve, is_public, system_resolve
-from pipeline.providers.exchange import EVIDENCE_MAX_BYTES, JSON_MAX_BYTES, Lost, Opened, Outcome, Reply, Unsent
+from pipeline.providers.answers import EVIDENCE_MAX_BYTES
+from pipeline.providers.exchange import JSON_MAX_BYTES, Lost, Opened, Outcome, Reply, Unsent
+from pipeline.providers.mask import Mask
 from pipeline.providers.origin import PRINTABLE, Origin, download_url, is_loopback
 from pipeline.providers.ranges import Whole, whole_of
 from pipeline.providers.transport import (
@@ -43,10 +45,9 @@ if TYPE_CHECKING:
 
     from pipeline.effects import Effects
 
+JSON = "application/json"
 REDIRECTS_MAX = 3
 NOT_NOW = frozenset({408, 425, 429})
-SECRET_MIN_CHARACTERS = 16
-"""A shorter key is a rehearsal's; taking it out of answers could take out a word."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,6 +84,7 @@ class Wire:
     ) -> None:
         self._origin = origin
         self._key = key
+        self._mask = Mask(key)
         self._effects = effects
         self._download_hosts = tuple(download_hosts)
         self._patience = patience or Patience()
@@ -90,10 +92,10 @@ class Wire:
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
         self._closed = False
 
-    async def submit(self, path: str, body: bytes) -> Outcome:
+    async def submit(self, path: str, body: bytes, content_type: str = JSON) -> Outcome:
         """POST once over a fresh connection; it may bill."""
         uplink_s = len(body) / self._patience.upload_bytes_per_s
-        call = self._call("POST", path, body, self._patience.submit_s + uplink_s, fresh=True)
+        call = self._call("POST", path, body, self._patience.submit_s + uplink_s, fresh=True, content_type=content_type)
         return await self._ask(call)
 
     async def claim(self, path: str, cap_bytes: int) -> Outcome:
@@ -150,10 +152,11 @@ class Wire:
         fresh: bool = False,
         may_be_clip: bool = False,
         cap_bytes: int = JSON_MAX_BYTES,
+        content_type: str = JSON,
     ) -> Call:
-        headers = {"Authorization": f"Bearer {self._key}"}
+        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         if body is not None:
-            headers["Content-Type"] = "application/json"
+            headers["Content-Type"] = content_type
         return Call(
             method=method,
             url=self._origin.url(path),
@@ -218,7 +221,8 @@ class Wire:
                 response.close()
         if len(body) > call.cap_bytes:
             return self._lost("The answer is larger than an answer may be.", response, body)
-        return Reply(status=response.status, headers=self._headers(response), body=self._untold(bytes(body)))
+        told = self._mask.body(bytes(body))
+        return Reply(status=response.status, headers=self._headers(response), body=told, mask=self._mask)
 
     def _rest_of(self, call: Call, response: aiohttp.ClientResponse) -> Rest | None:
         """Return what opens the rest of a clip after a cut, where the vendor said enough to be sure of it."""
@@ -279,19 +283,12 @@ class Wire:
     def _lost(self, message: str, response: aiohttp.ClientResponse | None, body: bytearray) -> Lost:
         if response is None:
             return Lost(message=message)
-        kept = self._untold(bytes(body[:EVIDENCE_MAX_BYTES]))
+        kept = self._mask.body(bytes(body[:EVIDENCE_MAX_BYTES]))
         return Lost(message=message, status=response.status, headers=self._headers(response), body=kept)
 
     def _headers(self, response: aiohttp.ClientResponse) -> dict[str, str]:
         told = {}
         for name, value in response.headers.items():
-            if value.isascii() and self._key not in value:
-                told[name.lower()] = value
-                continue
             with suppress(UnicodeError):  # a byte that is no text is no use to anybody
-                told[name.lower()] = self._untold(value.encode()).decode()
+                told[name.lower()] = self._mask.body(value.encode()).decode()
         return told
-
-    def _untold(self, text: bytes) -> bytes:
-        """Take the key out of what a vendor sent back, should it repeat it."""
-        return text.replace(self._key.encode(), b"***") if len(self._key) >= SECRET_MIN_CHARACTERS else text
