@@ -32,6 +32,7 @@ from pipeline.paths import BatchFolder, state_folder
 from pipeline.planning.cost import quote_key
 from pipeline.providers.registry import account_from, find_provider
 from pipeline.runner.batch import BatchRun, Outcome
+from pipeline.runner.cleanup import vendors_to_ask
 from pipeline.runner.context import RunContext
 from pipeline.runner.money import Prices, ask_quotes
 from pipeline.runner.progress import Progress
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from pipeline.ledger.reader import Reader, Summary
     from pipeline.ledger.store import Ledger
     from pipeline.planning.plan import Plan
-    from pipeline.providers.base import GenerationRequest
+    from pipeline.providers.base import Capabilities, GenerationRequest
     from pipeline.runner.context import Seat
 
 
@@ -108,8 +109,10 @@ async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) 
             _tell_of_other_folders(order.plan, folder, SystemShelf(state_folder(environ) / "folders"), is_new=is_new)
         urls = await stack.enter_async_context(sandbox_child(folder, order.speed)) if order.rehearsal else {}
         with reading(folder.ledger, effects) as reader:
-            names = reader.providers()
-        seats = make_seats(names, settings, effects, environ, speed=order.speed, urls=urls)
+            names = {*reader.providers()}
+            if settings.cleanup:
+                names |= vendors_to_ask(reader.uncleaned(), _capabilities, effects.clock.now())
+        seats = make_seats(sorted(names), settings, effects, environ, speed=order.speed, urls=urls)
         for seat in seats.values():
             stack.push_async_callback(seat.provider.close)
         if tight := make_room(needed(seat.limits for seat in seats.values())):
@@ -123,6 +126,7 @@ async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) 
             effects=effects,
             prices=prices,
             progress=progress,
+            cleanup=settings.cleanup,
         )
         stop = Stop()
         listen(stop)
@@ -133,6 +137,10 @@ async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) 
         epoch.ending = "; ".join(outcome.paused_because) or ("stopped by a signal" if outcome.signal else "finished")
     with reading(folder.ledger, effects) as reader:
         return _tell(order, folder, outcome, reader)
+
+
+def _capabilities(name: str) -> Capabilities:
+    return find_provider(name).capabilities
 
 
 def _tell_of_other_folders(plan: Plan, folder: BatchFolder, shelf: Shelf, *, is_new: bool) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pipeline.providers.answers import Ambiguous, NotSent, Transient
+from pipeline.providers.answers import EVIDENCE_MAX_BYTES, Ambiguous, NotSent, Transient
 from pipeline.providers.decode import Malformed, decode_object, inflate
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pipeline.providers.mask import Mask
 
 JSON_MAX_BYTES = 1 << 20
-EVIDENCE_MAX_BYTES = 64 * 1024
 UNTOLD_HEADERS = frozenset({"set-cookie", "authorization", "proxy-authorization", "www-authenticate"})
 
 
@@ -79,7 +78,7 @@ class Reply:
         encoding = self.headers.get("content-encoding", "").strip().lower()
         encoded = encoding not in {"", "identity"}
         record = decode_object(inflate(self.body, encoding, cap_bytes) if encoded else self.body)
-        return record if self.mask is None else self.mask.tree(record)  # type: ignore[no-any-return]  # as it came
+        return record if self.mask is None else self.mask.tree(record)
 
     def record_or_none(self) -> dict[str, Any] | None:
         """Return the body as a JSON object; None where it is none, as a proxy's HTML page is not."""

@@ -21,7 +21,8 @@ from urllib.parse import urljoin, urlsplit
 import yarl
 
 from pipeline.providers.addresses import Resolve, is_public, system_resolve
-from pipeline.providers.exchange import EVIDENCE_MAX_BYTES, JSON_MAX_BYTES, Lost, Opened, Outcome, Reply, Unsent
+from pipeline.providers.answers import EVIDENCE_MAX_BYTES
+from pipeline.providers.exchange import JSON_MAX_BYTES, Lost, Opened, Outcome, Reply, Unsent
 from pipeline.providers.mask import Mask
 from pipeline.providers.origin import PRINTABLE, Origin, download_url, is_loopback
 from pipeline.providers.ranges import Whole, whole_of
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
     from pipeline.effects import Effects
 
+JSON = "application/json"
 REDIRECTS_MAX = 3
 NOT_NOW = frozenset({408, 425, 429})
 
@@ -90,10 +92,10 @@ class Wire:
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
         self._closed = False
 
-    async def submit(self, path: str, body: bytes) -> Outcome:
+    async def submit(self, path: str, body: bytes, content_type: str = JSON) -> Outcome:
         """POST once over a fresh connection; it may bill."""
         uplink_s = len(body) / self._patience.upload_bytes_per_s
-        call = self._call("POST", path, body, self._patience.submit_s + uplink_s, fresh=True)
+        call = self._call("POST", path, body, self._patience.submit_s + uplink_s, fresh=True, content_type=content_type)
         return await self._ask(call)
 
     async def claim(self, path: str, cap_bytes: int) -> Outcome:
@@ -125,6 +127,15 @@ class Wire:
                 return outcome
         return Lost(message=f"The download was redirected more than {REDIRECTS_MAX} times.")
 
+    async def delete_download(self, url: str) -> Outcome:
+        """DELETE a vendor's download address without the key; no redirect is followed."""
+        target = download_url(self._origin, url, self._download_hosts)
+        if target is None:
+            return Lost(message="The download address is not one of the vendor's; nothing was sent.")
+        outcome = await self._open_checked(target, "DELETE")
+        assert not isinstance(outcome, Opened)  # only a GET may be answered with a clip
+        return outcome
+
     async def close(self) -> None:
         """Let the connections go; calls after it send nothing."""
         self._closed = True
@@ -141,10 +152,11 @@ class Wire:
         fresh: bool = False,
         may_be_clip: bool = False,
         cap_bytes: int = JSON_MAX_BYTES,
+        content_type: str = JSON,
     ) -> Call:
-        headers = {"Authorization": f"Bearer {self._key}"}
+        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         if body is not None:
-            headers["Content-Type"] = "application/json"
+            headers["Content-Type"] = content_type
         return Call(
             method=method,
             url=self._origin.url(path),
@@ -156,11 +168,12 @@ class Wire:
             cap_bytes=cap_bytes,
         )
 
-    async def _open_checked(self, url: str) -> Outcome | Opened:
-        """Fetch an allowed address; a real host over a connection to an address of it that was checked."""
+    async def _open_checked(self, url: str, method: str = "GET") -> Outcome | Opened:
+        """Ask an allowed address; a real host over a connection to an address of it that was checked."""
         parts = urlsplit(url)
         host = parts.hostname or ""
-        call = Call(method="GET", url=url, deadline_s=self._patience.look_s, may_be_clip=True, fresh=True)
+        may_be_clip = method == "GET"
+        call = Call(method=method, url=url, deadline_s=self._patience.look_s, may_be_clip=may_be_clip, fresh=True)
         if is_loopback(host):
             return await self._exchange(call)
         try:
@@ -173,14 +186,8 @@ class Wire:
         outcome: Outcome | Opened = Unsent(message="The download host could not be reached.")
         for address in addresses[:REDIRECTS_MAX]:
             literal = f"[{address}]" if ":" in address else address
-            pinned = Call(
-                method="GET",
-                url=parts._replace(netloc=literal).geturl(),
-                deadline_s=call.deadline_s,
-                headers={"Host": host},
-                fresh=True,
-                may_be_clip=True,
-                server_name=host,
+            pinned = replace(
+                call, url=parts._replace(netloc=literal).geturl(), headers={"Host": host}, server_name=host
             )
             outcome = await self._exchange(pinned)
             if not isinstance(outcome, Unsent):
