@@ -44,8 +44,35 @@ SECRET = b"a file of the user's"
 # T9
 
 NAMES = (
-    *("../x", "/etc/x", "a/../../b", "..\\x", "a\0b", "x" * 300, "CON/x", "nul.mp4", "COM\u00b9", "a.", "a ", "-rf", ".hidden"),
-    *("\u202egnp.exe", "\U0001f98a", "e\u0301", "\u00e9", "a__b", "", "a\nb", "~", "$(id)", "a;rm", "%2e%2e", "clips/x"),
+    *(
+        "../x",
+        "/etc/x",
+        "a/../../b",
+        "..\\x",
+        "a\0b",
+        "x" * 300,
+        "CON/x",
+        "nul.mp4",
+        "COM\u00b9",
+        "a.",
+        "a ",
+        "-rf",
+        ".hidden",
+    ),
+    *(
+        "\u202egnp.exe",
+        "\U0001f98a",
+        "e\u0301",
+        "\u00e9",
+        "a__b",
+        "",
+        "a\nb",
+        "~",
+        "$(id)",
+        "a;rm",
+        "%2e%2e",
+        "clips/x",
+    ),
 )
 
 
@@ -69,7 +96,11 @@ def ids_of(path: Path) -> list[str]:
 
 def is_a_plain_name(name: str) -> bool:
     """Tell whether every file system takes a name for one file in one folder."""
-    return name.isascii() and not set(name) - set("-_.") - set(map(chr, range(48, 123))) and not set(name) & set("/\\:*?<>|;`^[]@=")
+    return (
+        name.isascii()
+        and not set(name) - set("-_.") - set(map(chr, range(48, 123)))
+        and not set(name) & set("/\\:*?<>|;`^[]@=")
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -98,7 +129,9 @@ TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=
 
 @given(values=st.lists(TEXTS, min_size=1, max_size=6, unique=True))
 @settings(max_examples=60, deadline=None)
-def test_no_two_items_share_a_name_on_any_file_system(tmp_path_factory: pytest.TempPathFactory, values: list[str]) -> None:
+def test_no_two_items_share_a_name_on_any_file_system(
+    tmp_path_factory: pytest.TempPathFactory, values: list[str]
+) -> None:
     folder = tmp_path_factory.mktemp("names")
     ids = ids_of(manifest(folder, [{"id": "a", "prompt": "x", "matrix": {"b": values}}]))
     names = {unicodedata.normalize("NFKC", BatchFolder(folder).clip_name(each, 0, 1)).casefold() for each in ids}
@@ -225,8 +258,24 @@ def test_clips_have_the_rights_that_the_user_gives(tmp_path: Path) -> None:
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(64)
 OUTSIDE = (
-    *("/etc/passwd", "~/.ssh/id_rsa", "/proc/self/environ", "../secret.png", "inputs/../../secret.png", "file:///etc/passwd"),
-    *("link.png", "out/secret.png", "pipe.png", "socket.png", ".", "/dev/zero", "FILE:secret.png", "\\\\host\\share\\x.png"),
+    *(
+        "/etc/passwd",
+        "~/.ssh/id_rsa",
+        "/proc/self/environ",
+        "../secret.png",
+        "inputs/../../secret.png",
+        "file:///etc/passwd",
+    ),
+    *(
+        "link.png",
+        "out/secret.png",
+        "pipe.png",
+        "socket.png",
+        ".",
+        "/dev/zero",
+        "FILE:secret.png",
+        "\\\\host\\share\\x.png",
+    ),
 )
 
 
@@ -266,7 +315,14 @@ def test_a_picture_in_the_folder_is_sent(tmp_path: Path) -> None:
 
 # T22
 
-INJECTIONS = ("'); DROP TABLE item;--", '"; DELETE FROM event; --', "\\'); --", "%s %(a)s ? :id", "x\x00y", "\U0001f98a")
+INJECTIONS = (
+    "'); DROP TABLE item;--",
+    '"; DELETE FROM event; --',
+    "\\'); --",
+    "%s %(a)s ? :id",
+    "x\x00y",
+    "\U0001f98a",
+)
 
 
 @pytest.mark.parametrize("text", INJECTIONS)

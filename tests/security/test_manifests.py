@@ -19,7 +19,7 @@ from tests.security.vendors import call, emulated, manifest_of, vendor
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.providers.conformance import Dialect
+    from tests.providers.dialect import Dialect
 
 HEAD = "version: 1\nname: n\nprovider: modelmax\nmodel: veo-3\n"
 QUICK_S = 5.0
@@ -74,11 +74,26 @@ def test_a_bomb_is_told_at_once_and_costs_little(tmp_path: Path, kind: str) -> N
 # T13
 
 SCALARS: dict[str, Any] = {
-    **{text: text for text in ("16:9", "9:16", "1:1", "21:9", "190:20:30", "no", "No", "NO", "off", "on", "y", "n", "yes")},
-    **{text: text for text in ("2024-01-01", "2024-01-01 10:00:00", "1_000", "0b1010", "1e3x", "=", "0o8", "0xZ", "++1")},
+    **{
+        text: text
+        for text in ("16:9", "9:16", "1:1", "21:9", "190:20:30", "no", "No", "NO", "off", "on", "y", "n", "yes")
+    },
+    **{
+        text: text
+        for text in ("2024-01-01", "2024-01-01 10:00:00", "1_000", "0b1010", "1e3x", "=", "0o8", "0xZ", "++1")
+    },
     **{text: text for text in ("Yes", "True story", "nul", "NULLs", "1.2.3", "1,5", "07:30", "3 s", "5%")},
-    **{"true": True, "False": False, "~": None, "null": None, "0012": 12, "0o14": 12, "0x1F": 31, "-7": -7},
-    **{"1e3": 1000.0, ".5": 0.5, "5.": 5.0},
+    "true": True,
+    "False": False,
+    "~": None,
+    "null": None,
+    "0012": 12,
+    "0o14": 12,
+    "0x1F": 31,
+    "-7": -7,
+    "1e3": 1000.0,
+    ".5": 0.5,
+    "5.": 5.0,
 }
 
 
@@ -153,15 +168,17 @@ MANY = 2_000
 
 def dear(dialect: Dialect, **more: Any) -> str:
     """Return a manifest of a few lines that asks for a lot, and brings prices of its own."""
-    name = f"{dialect.capabilities.name}/{dialect.request.model}"
+    name = f"{dialect.can.name}/{dialect.request.model}"
     whole = json.loads(manifest_of(dialect, "A fox", prices={name: {"usd_per_clip": 1.5}}, **more))
     whole["clips"][0]["repeat"] = MANY
     return json.dumps(whole)
 
 
-@pytest.mark.parametrize("dialect", emulated(), ids=lambda each: each.capabilities.name)
+@pytest.mark.parametrize("dialect", emulated(), ids=lambda each: each.can.name)
 @pytest.mark.parametrize("limits", [{}, {"max_cost_usd": 1_000_000}], ids=["uncapped", "capped by itself"])
-def test_a_large_sum_is_asked_about_before_anything_is_sent(tmp_path: Path, dialect: Dialect, limits: dict[str, float]) -> None:
+def test_a_large_sum_is_asked_about_before_anything_is_sent(
+    tmp_path: Path, dialect: Dialect, limits: dict[str, float]
+) -> None:
     path = tmp_path / "m.yaml"
     path.write_text(dear(dialect, **({"limits": limits} if limits else {})))
     with vendor() as place:
@@ -174,7 +191,7 @@ def test_a_large_sum_is_asked_about_before_anything_is_sent(tmp_path: Path, dial
     assert not place.asked
 
 
-@pytest.mark.parametrize("dialect", emulated(), ids=lambda each: each.capabilities.name)
+@pytest.mark.parametrize("dialect", emulated(), ids=lambda each: each.can.name)
 def test_the_users_cap_answers_and_holds(tmp_path: Path, dialect: Dialect) -> None:
     path = tmp_path / "m.yaml"
     path.write_text(dear(dialect, limits={"max_cost_usd": 1_000_000}))
@@ -184,5 +201,3 @@ def test_the_users_cap_answers_and_holds(tmp_path: Path, dialect: Dialect) -> No
     assert said.code == 5, said.err
     assert said.json["spent_usd"] == 3.0
     assert said.json["done"] == 2
-
-

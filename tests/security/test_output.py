@@ -23,14 +23,30 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
 
     from tests.cli.front_door import Said
-    from tests.providers.conformance import Dialect
+    from tests.providers.dialect import Dialect
 
-TERMINAL = "\x1b]52;c;cHduZWQ=\x07\x1b]0;owned\x07\x1b[31m\r\n[INFO] DONE \x9b2J \u202egnp.exe\u2066 \u200b\ufeff\u2028 \x7f"
+TERMINAL = (
+    "\x1b]52;c;cHduZWQ=\x07\x1b]0;owned\x07\x1b[31m\r\n[INFO] DONE \x9b2J \u202egnp.exe\u2066 \u200b\ufeff\u2028 \x7f"
+)
 OBEYED = {"Cc", "Cf", "Co", "Cs", "Zl", "Zp"}
 MARKUP = (
-    *("<script>document.title='owned'</script>", '"><img src=x onerror=alert(1)>', "</script><script>alert(1)</script>"),
-    *("' onmouseover='alert(1)", "javascript:alert(1)", "</textarea><iframe src=//evil.example>", "&lt;b&gt; & \u2028 {{7*7}}"),
-    *("]]><svg onload=alert(1)>", "<!-- -->", "</style><link rel=stylesheet href=//evil.example>", "${7*7}<base href=//evil>"),
+    *(
+        "<script>document.title='owned'</script>",
+        '"><img src=x onerror=alert(1)>',
+        "</script><script>alert(1)</script>",
+    ),
+    *(
+        "' onmouseover='alert(1)",
+        "javascript:alert(1)",
+        "</textarea><iframe src=//evil.example>",
+        "&lt;b&gt; & \u2028 {{7*7}}",
+    ),
+    *(
+        "]]><svg onload=alert(1)>",
+        "<!-- -->",
+        "</style><link rel=stylesheet href=//evil.example>",
+        "${7*7}<base href=//evil>",
+    ),
 )
 
 
@@ -38,7 +54,11 @@ def made(folder: Path, *texts: str) -> Path:
     """Return a batch in which every text of a stranger is hostile: prompts, metadata, models, errors, warnings."""
     items = []
     for number, text in enumerate(texts):
-        more = {"metadata": {"tag": text}, "parameters": {"duration_seconds": 8, "negative_prompt": text}, "model": text}
+        more = {
+            "metadata": {"tag": text},
+            "parameters": {"duration_seconds": 8, "negative_prompt": text},
+            "model": text,
+        }
         plan = planned(text, **more)
         done = [*DONE[:-2], (E.CLIP_STORED, {**DONE[-2][1], "warnings": [text], **_names(number)}), _published(number)]
         lost = (E.SUBMIT_LOST, {"failure": failure(text, text, "unknown", body=text, **{text: text})})
@@ -150,12 +170,18 @@ def test_no_text_of_a_stranger_reaches_the_terminal_as_it_is(tmp_path: Path) -> 
         assert not [line for line in (said.out + said.err).splitlines() if line.startswith("[INFO] DONE")], name
 
 
-@pytest.mark.parametrize("dialect", emulated(), ids=lambda each: each.capabilities.name)
+@pytest.mark.parametrize("dialect", emulated(), ids=lambda each: each.can.name)
 def test_no_answer_and_no_manifest_reaches_the_terminal_of_a_run(tmp_path: Path, dialect: Dialect) -> None:
     async def shouting(request: web.Request, handler: Handler) -> web.StreamResponse:
         response = await handler(request)
-        if isinstance(response, web.Response) and response.content_type == "application/json" and request.method == "POST":
-            return web.json_response({"error": {"message": TERMINAL, "code": TERMINAL}, "message": TERMINAL}, status=400)
+        if (
+            isinstance(response, web.Response)
+            and response.content_type == "application/json"
+            and request.method == "POST"
+        ):
+            return web.json_response(
+                {"error": {"message": TERMINAL, "code": TERMINAL}, "message": TERMINAL}, status=400
+            )
         return response
 
     path = tmp_path / "m.yaml"
@@ -185,7 +211,21 @@ def test_a_log_record_is_one_line() -> None:
 
 # T21
 
-FORMULAS = ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "  =1", '"=1', 'a"=1', "\uff1d1", "=cmd|' /C calc'!A0", "-2+3")
+FORMULAS = (
+    "=1+1",
+    "+1",
+    "-1",
+    "@SUM(A1)",
+    "\t=1",
+    "\r=1",
+    "\n=1",
+    "  =1",
+    '"=1',
+    'a"=1',
+    "\uff1d1",
+    "=cmd|' /C calc'!A0",
+    "-2+3",
+)
 
 
 @pytest.mark.parametrize("text", FORMULAS)
@@ -196,7 +236,10 @@ def test_no_cell_of_a_spreadsheet_is_a_formula(tmp_path: Path, text: str) -> Non
     numbers = {name for name in rows[0] if name in {"clips", "seconds", "bytes", "cost_usd", "attempts"}}
     for row in rows[1:]:
         for name, value in zip(rows[0], row, strict=True):
-            assert name in numbers or not value.lstrip().startswith(("=", "+", "-", "@", "\t", "\r", "\uff1d")), (name, value)
+            assert name in numbers or not value.lstrip().startswith(("=", "+", "-", "@", "\t", "\r", "\uff1d")), (
+                name,
+                value,
+            )
             assert '"=' not in value
 
 
