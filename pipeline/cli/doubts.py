@@ -6,7 +6,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.console import usd
-from pipeline.cli.redact import redact, redact_text
+from pipeline.providers.redact import redact, redact_text
 from pipeline.jobs.state import EventKind, State
 from pipeline.runner.settle import Answer, price_at_risk
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.cli.columns import columns
 from pipeline.cli.console import count, duration, plain, usd
 from pipeline.cli.doubts import ways_out, window
-from pipeline.cli.redact import redact, redact_text
+from pipeline.providers.redact import redact, redact_text
 from pipeline.cli.sentences import COST_SAYS, EVENT_SAYS, STATE_SAYS
 from pipeline.jobs.codec import job_to_json
 from pipeline.jobs.job import CostIs
