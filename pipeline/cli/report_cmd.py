@@ -42,7 +42,8 @@ def command(*, folder: Path, opened: bool) -> None:
             "There are no thumbnails without PyAV and Pillow: pip install 'clipmill[media]'. The clips show themselves."
         )
     elif made.thumbnails < made.clips:
-        say(f"{count(made.clips - made.thumbnails, 'clip')} could not be decoded. Look with: clipmill check {folder}")
+        missing = count(made.clips - made.thumbnails, "clip")
+        say(f"Without a thumbnail, since gone or not to be decoded: {missing}. Look with: clipmill check {folder}")
     put(str(made.path))
     if opened:
         import webbrowser

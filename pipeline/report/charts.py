@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 BARS_MOST = 48
 STEPS_S = (1, 2, 5, 10, 15, 30, *(60 * n for n in (1, 2, 5, 10, 15, 30)), *(3600 * n for n in (1, 2, 3, 6, 12)))
 DAY_S = 86_400
+LAST_TICK = 0.86
+"""The place of the plot after which a word would run over its edge."""
 GAP = 0.16
 """The part of a bar's place that is left free beside it."""
 
@@ -86,9 +88,10 @@ def spread_of(waits_s: Sequence[float]) -> Chart | None:
     """Return how many items took how long, from submit to the last clip."""
     if not waits_s:
         return None
-    step_s = _round_step(max(waits_s) / (BARS_MOST / 2))
-    first = floor(min(waits_s) / step_s)
-    counts = [0] * (floor(max(waits_s) / step_s) + 1 - first)
+    least, most = min(waits_s), max(waits_s)
+    step_s = _round_step((most - least or most) / (BARS_MOST / 2))
+    first = floor(least / step_s)
+    counts = [0] * (floor(most / step_s) + 1 - first)
     for wait_s in waits_s:
         counts[floor(wait_s / step_s) - first] += 1
 
@@ -96,7 +99,7 @@ def spread_of(waits_s: Sequence[float]) -> Chart | None:
         return seconds((first + place) * step_s)
 
     return Chart(
-        says=f"How long items took from submit to clip: between {seconds(min(waits_s))} and {seconds(max(waits_s))}.",
+        says=f"How long items took from submit to clip: between {seconds(least)} and {seconds(most)}.",
         unit="items",
         bars=_bars(counts, lambda place: f"{told(place)} to {told(place + 1)}: {count(counts[place], 'item')}"),
         across=_across(len(counts), told),
@@ -134,7 +137,8 @@ def _bars(counts: Sequence[int], says: Callable[[int], str]) -> tuple[Bar, ...]:
 
 def _across(places: int, told: Callable[[int], str]) -> tuple[Tick, ...]:
     every = max(1, ceil(places / 4))
-    return tuple(Tick(at=round(100 * place / places, 3), label=told(place)) for place in range(0, places, every))
+    shown = [place for place in range(0, places, every) if place <= LAST_TICK * places]
+    return tuple(Tick(at=round(100 * place / places, 3), label=told(place)) for place in shown)
 
 
 def _up(most: int) -> tuple[Tick, ...]:

@@ -11,23 +11,24 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from pipeline.jobs.state import ClipState
-from pipeline.ledger.results import result
 from pipeline.providers.redact import redact_text
-from pipeline.report.troubles import key_of
+from pipeline.report.troubles import NOT_ACCEPTED, key_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from pipeline.jobs.job import Clip, Job
+    from pipeline.jobs.job import Job
+    from pipeline.report.troubles import Told
 
 COLUMNS = (
     *("id", "state", "model", "prompt", "parameters", "metadata", "trouble", "message", "warnings"),
     *("cost_usd", "cost_is", "attempts", "job_id", "submitted_at", "took_s"),
     *("file", "thumbnail", "number", "of", "bytes", "duration_s", "width", "height", "fps", "has_audio", "codec"),
-    *("sha256", "accepted", "why_not"),
+    *("sha256", "accepted", "rejected_because"),
 )
-CLIP_COLUMNS = len(COLUMNS) - COLUMNS.index("file")
+CLIP_COLUMNS = COLUMNS[COLUMNS.index("file") :]
+FROM_CLIP = CLIP_COLUMNS[CLIP_COLUMNS.index("bytes") : -1]
+"""Taken over from a result's clip by their names."""
 
 
 @dataclass(kw_only=True)
@@ -39,30 +40,49 @@ class Gallery:
     """By the name of the column: the values that its numbers stand for."""
     _places: dict[str, dict[str, int]] = field(default_factory=dict)
 
-    def take_in(self, job: Job, thumbnails: Mapping[str, str]) -> None:
-        """Add an item's rows; `thumbnails` are addresses by the clip's final name."""
-        told = result(job)
-        about = [
+    def take_in(self, job: Job, told: Mapping[str, Any], thumbnails: Mapping[str, str]) -> None:
+        """Add an item's rows.
+
+        Args:
+            job: the item.
+            told: its line of the results.
+            thumbnails: their addresses, by the clip's final name.
+        """
+        clips: list[Mapping[str, Any]] = told["clips"]
+        for number, clip in enumerate(clips, start=1):
+            row = [
+                address(clip["file"]),
+                thumbnails.get(clip["file"], ""),
+                number,
+                len(clips),
+                *(clip.get(name) for name in FROM_CLIP),
+                " ".join(clip.get("rejected_because", ())),
+            ]
+            warnings = [*job.warnings, *clip.get("warnings", ())]
+            trouble = NOT_ACCEPTED if clip.get("accepted") is False else key_of(job)
+            self.rows.append([*self._of_item(job, told, trouble, warnings), *row])
+        if not clips:
+            empty = ["", *(None for _ in CLIP_COLUMNS[1:])]
+            self.rows.append([*self._of_item(job, told, key_of(job), job.warnings), *empty])
+
+    def _of_item(self, job: Job, told: Mapping[str, Any], trouble: str, warnings: Sequence[str]) -> list[Any]:
+        return [
             told["id"],
             told["state"],
             self._place("model", f"{told['provider']}/{told['model']}"),
             told["prompt"],
             self._place("parameters", told["parameters"]),
             self._place("metadata", told["metadata"]),
-            self._place("trouble", key_of(job)),
+            self._place("trouble", trouble),
             self._place("message", redact_text(told["error"]["message"]) if told["error"] else ""),
-        ]
-        costs = [
+            self._place("warnings", [redact_text(text) for text in warnings]),
             told["cost_usd"],
             self._place("cost_is", told["cost_is"]),
             told["attempts"],
-            redact_text(job.job_id),
+            redact_text(told["provider_job_id"] or ""),
             f"{job.submitted_at:%Y-%m-%d %H:%M:%S}" if job.submitted_at else "",
             _took_s(job),
         ]
-        clips = list(_clip_rows(job, told["clips"], thumbnails))
-        for warnings, clip in clips or [(list(job.warnings), [""] + [None] * (CLIP_COLUMNS - 1))]:
-            self.rows.append([*about, self._place("warnings", [redact_text(text) for text in warnings]), *costs, *clip])
 
     def to_json(self) -> dict[str, Any]:
         """Return it all as plain JSON."""
@@ -78,11 +98,11 @@ class Gallery:
         return places[key]
 
 
-def gallery_of(jobs: Iterable[Job], thumbnails: Mapping[str, str]) -> Gallery:
-    """Return the rows of all jobs, in their order."""
+def gallery_of(told: Iterable[Told], thumbnails: Mapping[str, str]) -> Gallery:
+    """Return the rows of all items, in their order."""
     gallery = Gallery()
-    for job in jobs:
-        gallery.take_in(job, thumbnails)
+    for job, line in told:
+        gallery.take_in(job, line, thumbnails)
     return gallery
 
 
@@ -95,24 +115,3 @@ def _took_s(job: Job) -> float | None:
     if job.submitted_at is None or job.finished_at is None:
         return None
     return round(max(0.0, (job.finished_at - job.submitted_at).total_seconds()), 2)
-
-
-def _clip_rows(
-    job: Job, told: list[dict[str, Any]], thumbnails: Mapping[str, str]
-) -> Iterator[tuple[list[str], list[Any]]]:
-    """Yield each clip's warnings, and its row."""
-    done: list[Clip] = [clip for clip in job.clips if clip.state is ClipState.DONE]
-    for number, (clip, facts) in enumerate(zip(done, told, strict=True), start=1):
-        row = [
-            address(clip.file),
-            thumbnails.get(clip.file, ""),
-            number,
-            len(done),
-            clip.size_bytes,
-            *(facts.get(name) for name in ("duration_s", "width", "height", "fps", "has_audio")),
-            clip.facts.get("codec"),
-            clip.sha256,
-            facts.get("accepted"),
-            "; ".join(facts.get("why_not") or ()),
-        ]
-        yield [*job.warnings, *clip.warnings], row

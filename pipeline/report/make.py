@@ -14,6 +14,7 @@ from pipeline.effects import LockHeld
 from pipeline.errors import BatchLocked, InputError
 from pipeline.jobs.state import ClipState
 from pipeline.ledger.reader import reading
+from pipeline.ledger.results import result
 from pipeline.report.gallery import gallery_of
 from pipeline.report.money import money_of
 from pipeline.report.page import MARK, Report, refuse_without_templates, render
@@ -88,6 +89,7 @@ def report_of(
 ) -> Report:
     """Return all that the page says; `jobs` are the latest revision of every item."""
     summary = reader.summary()
+    told = [(job, result(job)) for job in jobs]
     clips: list[Clip] = [clip for job in jobs for clip in job.clips if clip.state is ClipState.DONE]
     return Report(
         name=summary.name,
@@ -99,8 +101,8 @@ def report_of(
         clip_bytes=sum(clip.size_bytes for clip in clips),
         money=money_of(jobs, reader.committed_usd(), summary.max_cost_usd, summary.unpriced),
         timing=timing_of(jobs, reader.meta("progress") or {}),
-        troubles=troubles_of(jobs, str(folder.root)),
-        gallery=gallery_of(jobs, thumbnails),
+        troubles=troubles_of(told, str(folder.root)),
+        gallery=gallery_of(told, thumbnails),
     )
 
 
@@ -109,15 +111,13 @@ def refuse_foreign(files: Files, page: Path) -> None:
 
     Raises:
         InputError: with what to do.
-        DiskRefused: it cannot be read.
     """
     if not files.exists(page):
         return
     try:
-        with told_as_disk_refused(f"read {page}"):
-            files.size(page)
-            is_ours = f'content="{MARK}'.encode() in files.read(page, 0, HEAD_BYTES)
-    except FileNotFoundError:
+        files.size(page)
+        is_ours = f'content="{MARK}'.encode() in files.read(page, 0, HEAD_BYTES)
+    except OSError:  # no regular file, or not ours to read
         is_ours = False
     if not is_ours:
         raise InputError(f"{page} is not a report of clipmill's, and is left as it is. Move it away, then try again.")

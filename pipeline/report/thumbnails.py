@@ -92,9 +92,12 @@ async def make_thumbnails(
             await make(waiting.pop())
 
     waiting = list(clips)[::-1]
-    async with asyncio.TaskGroup() as group:
-        for _ in range(TOGETHER):
-            group.create_task(make_all(waiting))
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(TOGETHER):
+                group.create_task(make_all(waiting))
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None  # a full disk refuses them all alike
     return made
 
 

@@ -100,23 +100,23 @@ def advice(state: State, kind: str, message: str, folder: str, ids: Sequence[str
     retry = shlex.join(["clipmill", "retry", folder, *(ids if len(ids) <= NAMED_MOST else ["--all"])])
     if state in IN_DOUBT:
         return (
-            "They may have been paid for, and nobody can tell from here. Look for a charge on the provider's bill; "
-            "this lists between which moments to look, and the ways to settle each.",
+            "It may have been paid for, and nobody can tell from here. Look for a charge on the provider's bill: this "
+            "lists between which moments, and the ways to settle it.",
             shlex.join(["clipmill", "resolve", folder]),
         )
     if state is State.LOST:
-        return "They were paid for, and the provider no longer has them. A new attempt is paid for again.", retry
+        return "It was paid for, and the provider no longer has it. A new attempt is paid for again.", retry
     if state is State.ABANDONED:
-        return "If you want them after all, a new attempt is bought like any other item.", retry
+        return "If you want it after all, a new attempt is bought like any other item.", retry
     if is_about_content(kind, message):
         return (
-            "The same words will most likely be refused again: reword the prompts in the manifest, then run it with "
-            "the changes taken.",
+            "The same words will most likely be refused again: reword them in the manifest, then run it with the "
+            "change taken.",
             "clipmill run MANIFEST --on-change new",
         )
     if state is State.REJECTED:
         return (
-            "Change what the message names in the manifest, then run it with the changes taken.",
+            "Change what the message names in the manifest, then run it with the change taken.",
             "clipmill run MANIFEST --on-change new",
         )
     return "Such failures often pass. A new attempt is told its price before anything is sent.", retry

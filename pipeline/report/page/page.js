@@ -121,7 +121,7 @@
     return standing(row) === "done" ? "" : stateLabel(row);
   }
   function why(row) {
-    return batch.troubles[get(row, "trouble")] ?? stateLabel(row);
+    return batch.troubles[get(row, "trouble")] || stateLabel(row);
   }
   function still(frame, row) {
     const thumbnail = get(row, "thumbnail");
@@ -220,9 +220,7 @@
       facts.append(make("div", {}, make("dt", {}, name), make("dd", { dir: "auto" }, value)));
     };
     tell("State", make("span", {}, dot(standing(row)), stateLabel(row)));
-    if (get(row, "accepted") !== null) {
-      tell("Accepted", get(row, "accepted") ? "yes" : `no: ${get(row, "why_not")}`);
-    }
+    if (get(row, "accepted") === false) tell("Accepted", `No. ${get(row, "rejected_because")}`);
     tell("Model", get(row, "model"));
     for (const [name, value] of Object.entries(get(row, "parameters"))) tell(name.replaceAll("_", " "), plain(value));
     for (const [name, value] of Object.entries(get(row, "metadata"))) tell(name, plain(value));
@@ -308,7 +306,7 @@
     const models = [...count("model").keys()].sort();
     by("by-model").replaceChildren(make("option", { value: "" }, "All"), ...models.map((name) => make("option", { value: name }, name)));
     by("by-model").parentElement.hidden = models.length < 2;
-    by("by-accepted").parentElement.hidden = ![...count("accepted").keys()].some((value) => typeof value === "boolean");
+    by("by-accepted").parentElement.hidden = !count("accepted").has(false);
     chips();
     let typed = 0;
     by("by-text").addEventListener("input", () => {
