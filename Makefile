@@ -8,7 +8,7 @@ DEMO := manifests/quickstart.yaml
 DEMO_FOLDER := output/quickstart-sandbox
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check judges torture torture-long bench docs clean
+.PHONY: help demo test check judges torture torture-long bench screenshots docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,7 +25,7 @@ check: $(VENV)/.dev ## Lint, formatting and types
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 
-judges: $(VENV)/.dev ## Run the tests that need other programs; what is missing is named and skipped
+judges: $(VENV)/.judges ## Run the tests that need other programs; what is missing is named and skipped
 	@for part in ffprobe:"nobody else reads the clips" chromium:"nobody looks at the report" \
 	  npm:"no stranger's client is tried" fusermount3:"no power is cut" strace:"no order of calls is checked"; do \
 	  command -v "$${part%%:*}" >/dev/null || echo "missing: $${part%%:*} ($${part#*:})"; done
@@ -57,6 +57,9 @@ bench: $(VENV)/.dev ## Run the benchmarks
 	  [ -e "$$script" ] || { echo "There is no benchmarks/bench_*.py."; break; }; \
 	  echo "== $$script"; $(BIN)/python "$$script"; done
 
+screenshots: $(VENV)/.judges ## Take the pictures of the README again: a real run on the sandbox, in Chromium
+	@$(BIN)/python -m docs.screenshots
+
 docs: $(VENV)/.dev ## Write the generated pages again
 	@$(BIN)/python docs/state_machine.py > docs/state-machine.md.new
 	@mv docs/state-machine.md.new docs/state-machine.md
@@ -82,4 +85,9 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/made
 	@echo "Installing clipmill and its tests into $(VENV) ..."
 	@$(PIP) install --upgrade "pip>=25.1"
 	@$(PIP) install -e ".[all]" --group dev
+	@touch $@
+
+$(VENV)/.judges: pyproject.toml | $(VENV)/.dev
+	@echo "Installing what the judges need into $(VENV) ..."
+	@$(PIP) install --group judges
 	@touch $@

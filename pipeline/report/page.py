@@ -141,6 +141,6 @@ def data_of(report: Report) -> str:
         **report.gallery.to_json(),
         "states": {state.value: [standing_of(state).value, STATE_LABELS[state]] for state in State},
         "standings": {standing.value: says for standing, says in STANDING_SAYS.items()},
-        "troubles": {trouble.key: f"{trouble.state}: {trouble.title}" for trouble in report.troubles},
+        "troubles": [[trouble.key, f"{trouble.state}: {trouble.title}"] for trouble in report.troubles],
     }
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).translate(IN_JSON)

@@ -36,9 +36,7 @@ def test_a_batch_that_is_over_waits_for_nothing(tmp_path: Path) -> None:
 def test_a_clip_that_is_gone_is_told(tmp_path: Path) -> None:
     root = make_batch(tmp_path / "reefs", *one_of_each())
     said = call("report", root)
-    assert (
-        f"1 clip has no thumbnail, since it is gone or cannot be decoded. Look with: clipmill check {root}" in said.err
-    )
+    assert f"gone or not to be decoded: 1 clip. Look with: clipmill check {root}\n" in said.err
 
 
 def test_a_folder_without_a_ledger_is_bad_input(tmp_path: Path) -> None:

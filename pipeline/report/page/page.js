@@ -6,6 +6,7 @@
   const batch = JSON.parse(document.getElementById("batch").textContent);
   const place = Object.fromEntries(batch.columns.map((name, at) => [name, at]));
   const rows = batch.rows;
+  const troubles = new Map(batch.troubles);
   const by = (id) => document.getElementById(id);
   const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
@@ -95,7 +96,7 @@
     const shown = matching.length === rows.length ? `All ${all}` : `${number.format(matching.length)} of ${all}`;
     const last = Math.min(first + PAGE, matching.length);
     const range = matching.length > PAGE ? `, ${number.format(first + 1)} to ${number.format(last)} shown` : "";
-    const reason = chosen.trouble ? ` · ${batch.troubles[chosen.trouble]}` : "";
+    const reason = chosen.trouble ? ` · ${troubles.get(chosen.trouble)}` : "";
     return shown + range + reason;
   }
 
@@ -121,7 +122,7 @@
     return standing(row) === "done" ? "" : stateLabel(row);
   }
   function why(row) {
-    return batch.troubles[get(row, "trouble")] || stateLabel(row);
+    return troubles.get(get(row, "trouble")) || stateLabel(row);
   }
   function still(frame, row) {
     const thumbnail = get(row, "thumbnail");
@@ -323,7 +324,7 @@
     for (const button of document.querySelectorAll("[data-trouble]")) {
       button.addEventListener("click", () => {
         reset();
-        chosen.trouble = button.dataset.trouble;
+        chosen.trouble = batch.troubles[button.dataset.trouble][0];
         apply();
         by("clips-title").scrollIntoView();
         by("clips-title").focus({ preventScroll: true });
