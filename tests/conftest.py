@@ -49,6 +49,11 @@ def refuse_other_machines(event: str, arguments: tuple[Any, ...]) -> None:
         raise NetworkRefused(f"a test tried to reach {host}; tests stay on loopback")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a plugin's provider be held against the conformance suite (docs/adding-a-provider.md)."""
+    parser.addoption("--dialect", action="append", default=[], metavar="MODULE:NAME", help="a provider to try instead")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Take the user's keys and addresses out of the environment, and close the way to other machines."""
     for name in [name for name in os.environ if SECRET_OR_ADDRESS.fullmatch(name)]:

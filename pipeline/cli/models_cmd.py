@@ -62,7 +62,8 @@ async def _ask(factory: ProviderFactory) -> tuple[Sequence[ModelInfo] | None, st
 
     name = factory.capabilities.name
     environ = environment(os.environ, Path.cwd())
-    if not environ.get(factory.capabilities.key_variable, "").strip():
+    needed = not factory.capabilities.key_is_optional
+    if needed and not environ.get(factory.capabilities.key_variable, "").strip():
         return None, f"{factory.capabilities.key_variable} is not set, so {name}'s own list was not asked for. "
     effects = system()
     provider = factory(account_from(environ, factory.capabilities), effects)

@@ -32,6 +32,7 @@ from pipeline.paths import BatchFolder, state_folder
 from pipeline.planning.cost import quote_key
 from pipeline.providers.registry import account_from, find_provider
 from pipeline.runner.batch import BatchRun, Outcome
+from pipeline.runner.cleanup import vendors_to_ask
 from pipeline.runner.context import RunContext
 from pipeline.runner.money import Prices, ask_quotes
 from pipeline.runner.progress import Progress
@@ -45,8 +46,12 @@ if TYPE_CHECKING:
     from pipeline.ledger.reader import Reader, Summary
     from pipeline.ledger.store import Ledger
     from pipeline.planning.plan import Plan
-    from pipeline.providers.base import GenerationRequest
+    from pipeline.providers.base import Capabilities, GenerationRequest
     from pipeline.runner.context import Seat
+
+
+ASKS_ABOVE_USD = 100.0
+"""A manifest may be a stranger's, its prices and its cap included: beyond this sum the user is asked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,8 +109,10 @@ async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) 
             _tell_of_other_folders(order.plan, folder, SystemShelf(state_folder(environ) / "folders"), is_new=is_new)
         urls = await stack.enter_async_context(sandbox_child(folder, order.speed)) if order.rehearsal else {}
         with reading(folder.ledger, effects) as reader:
-            names = reader.providers()
-        seats = make_seats(names, settings, effects, environ, speed=order.speed, urls=urls)
+            names = {*reader.providers()}
+            if settings.cleanup:
+                names |= vendors_to_ask(reader.uncleaned(), _capabilities, effects.clock.now())
+        seats = make_seats(sorted(names), settings, effects, environ, speed=order.speed, urls=urls)
         for seat in seats.values():
             stack.push_async_callback(seat.provider.close)
         if tight := make_room(needed(seat.limits for seat in seats.values())):
@@ -119,6 +126,7 @@ async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) 
             effects=effects,
             prices=prices,
             progress=progress,
+            cleanup=settings.cleanup,
         )
         stop = Stop()
         listen(stop)
@@ -129,6 +137,10 @@ async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) 
         epoch.ending = "; ".join(outcome.paused_because) or ("stopped by a signal" if outcome.signal else "finished")
     with reading(folder.ledger, effects) as reader:
         return _tell(order, folder, outcome, reader)
+
+
+def _capabilities(name: str) -> Capabilities:
+    return find_provider(name).capabilities
 
 
 def _tell_of_other_folders(plan: Plan, folder: BatchFolder, shelf: Shelf, *, is_new: bool) -> None:
@@ -187,6 +199,7 @@ async def _price(
     quoting = {name: seat.provider for name, seat in seats.items() if seat.capabilities.quotes}
     with reading(folder.ledger, effects) as reader:
         cap = reader.meta("max_cost_usd")
+        users_cap = reader.meta("max_cost_override_usd")
         before = reader.summary()
         listed = Prices(listed=settings.prices)
         unpriced = _unpriced(reader, listed, seats, order.chosen)
@@ -211,6 +224,11 @@ async def _price(
         )
     if unknown and not order.rehearsal and not order.yes:
         question = f"Nobody says what {', '.join(sorted(unknown))} costs, and there is no --max-cost. Go on?"
+        if not ask(question):
+            raise InputError("Nothing was submitted.")
+    most_usd = fresh_usd if cap is None else min(fresh_usd, cap - before.committed_usd)
+    if most_usd > ASKS_ABOVE_USD and users_cap is None and not order.rehearsal and not order.yes:
+        question = f"This may cost {usd(most_usd)}, and there is no --max-cost. Go on?"
         if not ask(question):
             raise InputError("Nothing was submitted.")
     return prices

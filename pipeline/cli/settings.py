@@ -26,6 +26,8 @@ class BatchSettings:
     prices: Mapping[str, Price]
     limits: Mapping[str, EffectiveLimits]
     """By provider."""
+    cleanup: bool = False
+    """Whether the providers' copies are deleted once a clip is here."""
 
     @classmethod
     def of_plan(cls, plan: Plan) -> BatchSettings:
@@ -36,6 +38,7 @@ class BatchSettings:
             max_cost_usd=plan.limits.max_cost_usd,
             prices=plan.prices,
             limits=plan.provider_limits,
+            cleanup=plan.cleanup,
         )
 
     def limits_of(self, name: str, documented: DefaultLimits) -> EffectiveLimits:
@@ -61,4 +64,5 @@ class BatchSettings:
             max_cost_usd=value["max_cost_usd"],
             prices={name: Price(**price) for name, price in value["prices"].items()},
             limits={name: EffectiveLimits(**limits) for name, limits in value["limits"].items()},
+            cleanup=value.get("cleanup", False),
         )

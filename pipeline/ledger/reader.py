@@ -117,6 +117,10 @@ class Reader:
         """Yield the jobs that are still to be submitted, in the manifest's order."""
         return self._jobs("WHERE state = 'planned' ORDER BY position")
 
+    def uncleaned(self) -> Iterator[Job]:
+        """Yield the done jobs whose vendors were not asked to delete their copies."""
+        return self._jobs(f"WHERE {rows.UNCLEANED} ORDER BY position, revision")
+
     def _jobs(self, where: str) -> Iterator[Job]:
         """Yield jobs that were read a page at a time: whoever pauses between two of them holds no writer up."""
         with told_as_our_errors(self.path):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import InputError, Problem, ProblemsFound, Severity
 from pipeline.planning.cost import Cost, Estimate, cost_of, estimate, quote_key
-from pipeline.planning.draft import source_of
+from pipeline.planning.draft import source_at, source_of
 from pipeline.planning.expand import expand
 from pipeline.planning.identity import fingerprint
 from pipeline.planning.inputs import InputRefused, Inputs, media_texts
@@ -72,6 +72,8 @@ class Plan:
     provider_limits: Mapping[str, EffectiveLimits]
     """What holds for each provider that the items use."""
     prices: Mapping[str, Price]
+    cleanup: bool
+    """Whether the providers' copies are deleted once a clip is here."""
     estimate: Estimate
     warnings: tuple[Problem, ...]
 
@@ -121,6 +123,7 @@ def make_plan(
         item = planner.item(draft)
         if item is not None:
             items.append(item)
+    planner.warn_of_cleanup()
     told = [*problems, *findings.told()]
     if any(problem.severity is Severity.ERROR for problem in told):
         raise ProblemsFound(told)
@@ -133,6 +136,7 @@ def make_plan(
         limits=manifest.limits,
         provider_limits=planner.limits(),
         prices=manifest.prices,
+        cleanup=manifest.cleanup,
         estimate=_estimate(items),
         warnings=tuple(told),
     )
@@ -228,6 +232,13 @@ class _Planner:
             cost=self._cost_of(settings, provider, request),
             source=draft.source,
         )
+
+    def warn_of_cleanup(self) -> None:
+        """Say which providers have no call for what `cleanup` asks."""
+        for name, provider in self._providers.items():
+            if self._manifest.cleanup and not isinstance(provider, InputError) and not provider.capabilities.cleans_up:
+                told = f"{name} has no call that deletes a clip, so `cleanup` changes nothing there."
+                self._findings.add(told, source_at(self._manifest, ("cleanup",)), severity=Severity.WARNING)
 
     def limits(self) -> dict[str, EffectiveLimits]:
         return {

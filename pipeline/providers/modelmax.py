@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from pipeline.effects import Effects
     from pipeline.providers.answers import (
         ClaimAnswer,
+        CleanupAnswer,
         FetchAnswer,
         LookAnswer,
         ModelInfo,
@@ -192,6 +193,10 @@ class ModelMax:
             case Reply() if outcome.succeeded:
                 return Transient(message=f"ModelMax sent no MP4: {told(outcome)}", status=outcome.status)
         return self._failure(outcome, "the clip")
+
+    async def cleanup(self, receipt: Receipt) -> CleanupAnswer:  # noqa: ARG002  # the protocol's
+        """Refuse: ModelMax documents no call that deletes a clip."""
+        return Refused(scope=Scope.ACCOUNT, kind="not_supported", message="ModelMax deletes no clips on demand.")
 
     async def quote(self, request: GenerationRequest) -> QuoteAnswer:  # noqa: ARG002  # the protocol's
         """Refuse: ModelMax documents no call that prices a request."""

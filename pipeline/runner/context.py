@@ -63,5 +63,7 @@ class RunContext:
     effects: Effects
     prices: Prices
     progress: Progress
+    cleanup: bool = False
+    """Whether the vendors' copies are deleted once a clip is here."""
     max_clip_bytes: int = 2 << 30
     space: Space = field(default_factory=Space)

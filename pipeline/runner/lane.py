@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -63,6 +64,8 @@ class Lane:
     """What is still to be submitted."""
     live: dict[tuple[str, int], Live] = field(default_factory=dict)
     """What the vendor has."""
+    delivered: deque[Job] = field(default_factory=deque)
+    """Jobs whose clips are all here and whose copies at the vendor are to be deleted."""
     submitting: int = 0
     """Submits under way, their intents and answers included."""
     probing: bool = False
@@ -108,6 +111,9 @@ class Lane:
             "looks", EvenPace(limits.looks_per_minute) if limits.looks_per_minute else Unpaced()
         )
         self.claims = self._endpoint("claims", Unpaced())
+        self.cleanups = self._endpoint(  # one a clip, so that what the submits keep to is enough
+            "cleanups", SlidingLog(limits.submits_per_minute) if limits.submits_per_minute else Unpaced()
+        )
         self.failures = FailureBudget(limits.failures_per_30_s)
         self.schedule = Schedule(limits.look_spacing_s / limits.speed, limits.speed)
         self.billing_slots = Slots(limits.concurrent_billing)
@@ -122,6 +128,11 @@ class Lane:
     def name(self) -> str:
         """The provider's name."""
         return self.seat.capabilities.name
+
+    @property
+    def cleans_up(self) -> bool:
+        """Whether the vendor's copies are deleted once a clip is here."""
+        return self.run.cleanup and self.seat.capabilities.cleans_up
 
     @property
     def in_flight_most(self) -> int:
@@ -278,6 +289,8 @@ class Lane:
         """Stop following a job: it ended, is held, or its clips are home."""
         if self.live.pop((live.job.item_id, live.job.revision), None) is not None:
             self.run.progress.at_provider -= 1
+            if live.job.state is State.DONE and self.cleans_up:
+                self.delivered.append(live.job)
         self.run.progress.remaining_s[self.name] = self.remaining_s()
         self.changed()
 

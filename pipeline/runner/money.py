@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pipeline.jobs.job import CostIs
-from pipeline.planning.cost import cost_of, quote_key
+from pipeline.planning.cost import cost_of, quote_key, resolution_of
 from pipeline.providers.answers import NotSent, Quoted, Refused, Throttled, Transient
 from pipeline.runner.retry import backoff_s
 
@@ -38,12 +38,13 @@ class Prices:
         cost = cost_of(name, request, seconds=provider.billed_seconds(request), prices=self.listed, quotes=self.quotes)
         return cost.price_usd, CostIs(cost.price_is.value)
 
-    def of_usage(self, name: str, model: str, usage: Mapping[str, Any], clips: int) -> float | None:
-        """Return what a claimed job cost by the seconds that the vendor says it billed; None where that is unknown.
+    def of_usage(self, name: str, request: GenerationRequest, usage: Mapping[str, Any], clips: int) -> float | None:
+        """Return what a claimed job cost by what the vendor says it billed; None where that is unknown.
 
-        Where no clip was named, nobody knows for how many of them it was billed.
+        Where no clip was named, nobody knows for how many of them it was billed. Whether the seconds are those of one
+        clip or of all is not documented; they are taken for one's, which counts too much rather than too little.
         """
-        listed = self.listed.get(f"{name}/{model}")
+        listed = self.listed.get(f"{name}/{request.model}")
         seconds = usage.get("video_seconds")
         if listed is None or clips == 0 or isinstance(seconds, bool):
             return None
@@ -51,7 +52,9 @@ class Prices:
             return None
         if listed.usd_per_clip is not None:
             return listed.usd_per_clip * clips
-        return None if listed.usd_per_second is None else round(listed.usd_per_second * seconds * clips, 6)
+        billed = usage.get("video_resolution")
+        a_second_usd = listed.per_second(billed if isinstance(billed, str) else resolution_of(request))
+        return None if a_second_usd is None else round(a_second_usd * seconds * clips, 6)
 
 
 async def refresh_quote(

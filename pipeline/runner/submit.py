@@ -188,7 +188,9 @@ async def _put_back(lane: Lane, job: Job, why: str) -> None:
 
 async def _reject(lane: Lane, job: Job, answer: Refused) -> None:
     lane.failures.note(lane.now())
-    told = failure(answer.kind, answer.message, Billing.UNBILLED, details=dict(answer.details))
+    told = failure(
+        answer.kind, answer.message, Billing.UNBILLED, scope=answer.scope.value, details=dict(answer.details)
+    )
     await lane.record(job, EventKind.SUBMIT_REFUSED, failure=told)
     _count_refusal(lane, job.request.model, answer)
 

@@ -43,6 +43,10 @@ def test_the_users_price_comes_before_a_quote_and_a_quote_before_ignorance() -> 
         (Price(usd_per_second=0.1), {"video_seconds": 8}, 1, 0.8),
         (Price(usd_per_second=0.1), {"video_seconds": 8}, 3, 2.4),
         (Price(usd_per_clip=2.0), {"video_seconds": 8}, 3, 6.0),
+        (Price(usd_per_second={"720p": 0.1, "4k": 0.3}), {"video_seconds": 8}, 1, 0.8),
+        (Price(usd_per_second={"720p": 0.1, "4k": 0.3}), {"video_seconds": 8, "video_resolution": "4k"}, 1, 2.4),
+        (Price(usd_per_second={"default": 0.2}), {"video_seconds": 8, "video_resolution": "1080p"}, 1, 1.6),
+        (Price(usd_per_second={"720p": 0.1}), {"video_seconds": 8, "video_resolution": "1080p"}, 1, None),
         (Price(usd_per_second=0.1), {"video_seconds": 8}, 0, None),
         (Price(usd_per_clip=2.0), {"video_seconds": 8}, 0, None),
         (Price(usd_per_second=0.1), {}, 1, None),
@@ -54,7 +58,7 @@ def test_a_claimed_job_costs_what_its_usage_says_where_that_says_anything(
     price: Price | None, usage: dict[str, Any], clips: int, usd: float | None
 ) -> None:
     prices = Prices(listed={MODEL: price} if price else {})
-    assert prices.of_usage("venice", MODELS["venice"], usage, clips) == usd
+    assert prices.of_usage("venice", REQUEST, usage, clips) == usd
 
 
 def refreshed(*answers: Any, age_s: float = QUOTE_LIFE_S, times: int = 1) -> tuple[float, int]:

@@ -87,6 +87,8 @@ class Scenario:
     outage: str = ""
     """From a drawn moment of the first run: `offline`, `revoked`, `poor`, `disk` (full), `bad-disk`, `ledger-reserve`
     or `ledger-journal` (what a full disk leaves of the ledger), `clock` (it jumps, and the machine sleeps)."""
+    cleanup: bool = False
+    """Whether the vendors' copies are deleted once a clip is here."""
     expires: bool = False
     """Whether the batch may be left alone for longer than the vendor keeps anything."""
 
@@ -176,6 +178,21 @@ SCENARIOS = {
             ),
             foreign={"clips/i0.mp4": b"my own film", "clips/notes.txt": b"do not touch", "clips/.i2.part": b"mine too"},
         ),
+        Scenario(
+            name="cleanup",
+            items=(*venice(2), *venice(2, VENICE_LINKED), *modelmax(1)),
+            faults=LOOK_FAULTS | {Fault.TRUNCATE: 0.12, Fault.THROTTLE: 0.06},
+            cleanup=True,
+        ),
+        Scenario(
+            name="cleanup-refused",
+            items=venice(3),
+            settings={"venice_complete_works": False},
+            cleanup=True,
+        ),
+        Scenario(name="cleanup-twins", items=(*venice(2), *venice(1, VENICE_LINKED)), twins=True, cleanup=True),
+        Scenario(name="cleanup-wire", items=(*venice(2), *venice(1, VENICE_LINKED)), wire_faults=0.08, cleanup=True),
+        Scenario(name="cleanup-signals", items=(*venice(2), *venice(1, VENICE_LINKED)), flavours=SIGNALS, cleanup=True),
         Scenario(name="funds", items=(*venice(2), *modelmax(2)), outage="poor"),
         Scenario(name="revoked", items=(*venice(2), *modelmax(2)), outage="revoked"),
         Scenario(name="offline", items=(*venice(2), *modelmax(2)), outage="offline"),

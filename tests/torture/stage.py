@@ -127,6 +127,7 @@ class Stage:
             prices=PRICES,
             max_cost_usd=scenario.max_cost_usd,
             limits=dict(scenario.limits),
+            cleanup=scenario.cleanup,
             factories={"modelmax": ModelMax, "venice": Venice},  # looking for them takes longer than a small batch
         )
         for path, data in self.witness.foreign.items():

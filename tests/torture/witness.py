@@ -38,6 +38,7 @@ SUBMIT = re.compile(r"POST (/api/v1/video/queue|/v1/queue/[^/]+)")
 CLAIM = re.compile(r"GET /v1/queue/[^/]+/requests/[^/]+")
 VENICE_SUBMIT = "POST /api/v1/video/queue"
 RETRIEVE = "POST /api/v1/video/retrieve"
+CLEANS_UP = frozenset({"venice-complete", "venice-free"})
 CHANGES_NAMES = frozenset({"create", "write", "write the rest", "link", "replace", "unlink"})
 CLIENT_PORTS = 32768
 LEAVES_WITHIN_S = 0.15
@@ -188,6 +189,8 @@ class Witness:
             job_id = self.vendor.tokens[token].id if token in self.vendor.tokens else ""
         else:
             return
+        if endpoint in CLEANS_UP:
+            self._check_home(endpoint, job_id)
         if self._is_known(job_id):
             self._ids_seen.add(job_id)
             self._check_done(endpoint, job_id)
@@ -196,8 +199,25 @@ class Witness:
             if endpoint == "modelmax-result":
                 self.blame("I16", f"{job_id} is claimed, and its receipt was never written down")
 
+    def _check_home(self, endpoint: str, job_id: str) -> None:
+        """A vendor is told to delete what the manifest wants deleted, and what is done, durably and under its name."""
+        if not self.scenario.cleanup:
+            self.blame("I5", f"{endpoint} is called for {job_id}, and nobody asked for it")
+        rows = self.auditor.rows(
+            "SELECT item.state, clip.state, clip.file FROM item LEFT JOIN clip ON clip.item_id = item.id "
+            "WHERE item.job_id = ?",
+            job_id,
+        )
+        for state, clip_state, file in rows or [("not there", None, None)]:
+            if (state, clip_state) != ("done", "done"):
+                self.blame("I5", f"{endpoint} is called for {job_id}, and its row is {state}, its clip {clip_state}")
+            elif self.world.files.bytes_at(FOLDER.root / file) is None:
+                self.blame("I5", f"{endpoint} is called for {job_id}, and {file} is not there")
+
     def _check_done(self, endpoint: str, job_id: str) -> None:
         """Nothing is asked about what is done; where requests are late or doubled, an old one may still arrive."""
+        if endpoint in CLEANS_UP:
+            return
         if self.scenario.twins or self.scenario.wire_faults or self.scenario.late[0]:
             return
         if self.auditor.rows("SELECT 1 FROM item WHERE job_id = ? AND state = 'done'", job_id):
