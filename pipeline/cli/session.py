@@ -299,6 +299,8 @@ def _tell(order: Order, folder: BatchFolder, outcome: Outcome, reader: Reader) -
         f"{summary.name}: {done} of {count(summary.total, 'item')} done, {count(summary.clips_done, 'clip')} in "
         f"{folder.clips}; {summary.failed} failed, {summary.in_doubt} in doubt; {_spent(summary)}."
     )
+    if summary.clips_done:
+        say(f"To look at them: {shlex.join(['clipmill', 'report', str(folder.root), '--open'])}")
     if reason:
         say(f"Paused: {reason}")
     if code in {Exit.PAUSED, Exit.INTERRUPTED, Exit.TERMINATED}:
