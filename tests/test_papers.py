@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 PAPERS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 MANIFESTS = sorted((ROOT / "manifests").glob("*.yaml"))
-NOT_YET = {"export", "report"}
+NOT_YET = {"export"}
 """Commands that the README says are missing."""
 OTHER_PROGRAMS_OPTIONS = {"--verbose", "--help", "--version"}
 README_LINES, RECORD_LINES = 200, 40

@@ -23,13 +23,14 @@ from pipeline.providers.base import Account
 from pipeline.providers.http import Wire
 from pipeline.providers.origin import check_base_url, origin_of
 from pipeline.providers.transport import Patience
+from tests.providers.dialects import DIALECTS
 from tests.providers.loopback import CANARY, MP4, Received, Script, answer, loopback, provided
-from tests.torture.fuzz_targets import dialects
+from tests.torture.fuzz_targets import documented
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
 
-    from tests.providers.conformance import Dialect
+    from tests.providers.dialect import Dialect
 
 HASTE = Patience(connect_s=2.0, submit_s=1.0, claim_s=1.0, look_s=1.0, gap_s=1.0)
 PACKAGE = Path(__file__).parents[2] / "pipeline"
@@ -72,7 +73,7 @@ async def whole_way(provider: Any, dialect: Dialect) -> None:
     receipt = accepted.receipt if isinstance(accepted, Accepted) else dialect.held()
     found = await provider.look(receipt)
     outputs = found.outputs if isinstance(found, Ready) else ()
-    if dialect.capabilities.has_claim_step:
+    if dialect.can.has_claim_step:
         claimed = await provider.claim(receipt)
         outputs = claimed.outputs if isinstance(claimed, Claimed) else ()
     if isinstance(found, Streaming):
@@ -84,13 +85,14 @@ async def whole_way(provider: Any, dialect: Dialect) -> None:
 
 
 def answers_with(dialect: Dialect, address: str) -> Any:
-    """Answer as the vendor documents, with the address wherever there is room for one."""
-    finished = {**dialect.running, "status": "COMPLETED"}
+    """Answer as the vendor documents of a finished job, with the address wherever there is room for one."""
+    records = [record for method in ("submit", "look", "claim") for record in documented(dialect, method)]
+    whole = {name: value for record in records for name, value in record.items() if name not in {"error", "detail"}}
+    is_small = str(dialect.running["status"]).islower()
+    whole |= {"status": "completed" if is_small else "COMPLETED", "data": [{"url": address}]}
 
     def script(request: Received) -> Script:
-        documented = [dialect.accepted, finished, dialect.result or finished]
-        whole = {key: value for record in documented for key, value in record.items()}
-        return answer(with_addresses({**whole, "data": [{"url": address}]}, address))
+        return answer(with_addresses(whole, address))
 
     return script
 
@@ -99,7 +101,7 @@ def answers_with(dialect: Dialect, address: str) -> Any:
 
 
 @pytest.mark.parametrize("address", ADDRESSES)
-@pytest.mark.parametrize("dialect", dialects(), ids=lambda each: each.capabilities.name)
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda each: each.can.name)
 async def test_no_address_that_a_vendor_sends_is_followed_elsewhere(dialect: Dialect, address: str) -> None:
     async with loopback(answer(MP4), host=EVIL) as evil:
         target = address.replace("{evil}", f"{EVIL}:{evil.port}")
@@ -144,7 +146,7 @@ def leading(**ports: int) -> Iterator[effects.Effects]:
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-@pytest.mark.parametrize("dialect", dialects(), ids=lambda each: each.capabilities.name)
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda each: each.can.name)
 async def test_no_call_of_a_provider_follows_a_redirect(dialect: Dialect, status: int) -> None:
     async with loopback(answer(dialect.accepted)) as elsewhere:
         script = answer({}, status, {"Location": elsewhere.url + "/v1/queue/m"})
@@ -243,7 +245,7 @@ async def asked_over(server_side: ssl.SSLContext) -> tuple[object, list[str]]:
     trusting = effects.tls_context()
     AUTHORITY.configure_trust(trusting)
     made = replace(effects.system(), connector=lambda fresh: aiohttp.TCPConnector(ssl=trusting, force_close=fresh))
-    dialect = dialects()[0]
+    dialect = DIALECTS[0]
     async with over_tls(server_side) as (port, asked):
         account = Account(key=CANARY, base_url=f"https://localhost:{port}{dialect.path}")
         provider = dialect.factory(account, made, patience=HASTE)
