@@ -325,29 +325,6 @@ async def test_what_comes_in_the_place_of_a_clip(script: Script, kind: type) -> 
     assert isinstance(await answered("fetch", script, RECEIPT, CLIP), kind)
 
 
-@pytest.mark.parametrize(
-    ("script", "kind"),
-    [
-        (answer({"id": "video_1", "object": "video.deleted", "deleted": True}), Deleted),
-        (answer({"id": "video_1", "status": "deleted"}), Deleted),
-        (answer(b"", 204), Deleted),
-        (answer({"id": "video_1", "deleted": False}), Refused),
-        (answer({}), Refused),
-        (answer(b"<html>"), Refused),
-        (answer({"detail": "Video not found"}, 404), Gone),
-        (answer({"detail": "Not Found"}, 404), Refused),
-        (answer({"detail": "Method Not Allowed"}, 405), Refused),
-        (answer(b"<html>", 404), Refused),
-        (answer({"error": {"message": "not over yet"}}, 400), Refused),
-        (answer({"error": "x"}, 500), Transient),
-    ],
-)
-async def test_what_a_deletion_is_answered_with(script: Script, kind: type) -> None:
-    async with loopback(script) as server, provided(OpenAIVideos, server.url) as provider:
-        assert isinstance(await provider.cleanup(RECEIPT), kind)
-        assert server.paths == ["DELETE /v1/videos/video_1"]
-
-
 async def test_no_refusal_ends_a_job_that_was_accepted() -> None:
     for status in (403, 409, 413, 422):
         assert isinstance(await answered("look", answer({"error": {"message": "no"}}, status)), Transient)
@@ -372,7 +349,12 @@ async def test_the_list_of_models_holds_names_alone() -> None:
     [
         (answer({"id": "v", "deleted": True}), Deleted, ""),
         (answer(b"", 204), Deleted, ""),
+        (answer({"id": "v", "status": "deleted"}), Deleted, ""),
         (answer({"id": "v", "deleted": False}), Refused, "deleted nothing"),
+        (answer({}), Refused, "deleted nothing"),
+        (answer(b"<html>"), Refused, "deleted nothing"),
+        (answer(b"<html>", 404), Refused, "OPENAI_VIDEOS_BASE_URL"),
+        (answer({"error": "x"}, 500), Transient, "500"),
         (answer({"detail": "Not Found"}, 404), Refused, "no call that deletes"),
         (answer({"detail": "Method Not Allowed"}, 405), Refused, "no call that deletes"),
         (answer({"error": {"message": "Video not found"}}, 404), Gone, "Video not found"),
