@@ -56,6 +56,21 @@ class BatchFolder:
         return self.root / "clips"
 
     @property
+    def report(self) -> Path:
+        """The page on which the batch can be looked at; a view of the ledger."""
+        return self.root / "report.html"
+
+    @property
+    def thumbnails(self) -> Path:
+        """The page's pictures."""
+        return self.root / "thumbnails"
+
+    @property
+    def report_lock(self) -> Path:
+        """Held by the one process that makes the page; never deleted."""
+        return self.root / "report.lock"
+
+    @property
     def sandbox_state(self) -> Path:
         """The rehearsal's emulator keeps its jobs and its bill here."""
         return self.root / "sandbox.sqlite"

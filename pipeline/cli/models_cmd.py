@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--provider", "name", required=True, metavar="P", help="Whose models: modelmax, venice, or a plugin's.")
+@click.option(
+    "--provider",
+    "name",
+    required=True,
+    metavar="P",
+    help="Whose models: modelmax, venice, openai-videos, or a plugin's.",
+)
 @click.option("--kind", metavar="KIND", help="Only models of this kind, for example text-to-video.")
 @json_option
 def command(name: str, *, kind: str | None, as_json: bool) -> None:

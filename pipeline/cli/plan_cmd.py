@@ -97,10 +97,12 @@ def _with_quotes(plan: Plan, jobs: list[Job], effects: Effects, by: Checking) ->
 
     from pipeline.cli.console import say
     from pipeline.cli.keys import environment
+    from pipeline.effects import SystemShelf
     from pipeline.jobs.state import State
+    from pipeline.paths import state_folder
     from pipeline.planning.plan import unpriced, with_quotes
     from pipeline.providers.registry import account_from, find_provider
-    from pipeline.runner.money import ask_quotes
+    from pipeline.runner.money import KeptQuotes, ask_quotes
 
     settled = {job.item_id for job in jobs if job.state is not State.PLANNED}
     wanted = {key: item for key, item in unpriced(plan).items() if item.id not in settled}
@@ -120,8 +122,10 @@ def _with_quotes(plan: Plan, jobs: list[Job], effects: Effects, by: Checking) ->
     async def ask() -> tuple[dict[str, float], list[str]]:
         providers = {name: by.equipped(factories[name](account, effects)) for name, account in accounts.items()}
         requests = {key: (item.provider, item.request) for key, item in wanted.items()}
+        where = {name: (account.base_url, account.fingerprint) for name, account in accounts.items()}
+        kept = KeptQuotes(SystemShelf(state_folder(environ) / "quotes"), effects.clock, where)
         try:
-            return await ask_quotes(requests, providers, effects)
+            return await ask_quotes(requests, providers, effects, kept)
         finally:
             for provider in providers.values():
                 await provider.close()

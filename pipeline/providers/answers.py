@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+EVIDENCE_MAX_BYTES = 64 * 1024
+"""How much of an answer that was not understood is kept."""
+
 
 class Scope(StrEnum):
     """How far a refusal reaches."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pipeline.providers.answers import Ambiguous, NotSent, Transient
+from pipeline.providers.answers import EVIDENCE_MAX_BYTES, Ambiguous, NotSent, Transient
 from pipeline.providers.decode import Malformed, decode_object, inflate
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pipeline.providers.mask import Mask
 
 JSON_MAX_BYTES = 1 << 20
-EVIDENCE_MAX_BYTES = 64 * 1024
+WORDS_MAX_CHARACTERS = 300
 UNTOLD_HEADERS = frozenset({"set-cookie", "authorization", "proxy-authorization", "www-authenticate"})
 
 
@@ -79,7 +79,7 @@ class Reply:
         encoding = self.headers.get("content-encoding", "").strip().lower()
         encoded = encoding not in {"", "identity"}
         record = decode_object(inflate(self.body, encoding, cap_bytes) if encoded else self.body)
-        return record if self.mask is None else self.mask.tree(record)  # type: ignore[no-any-return]  # as it came
+        return record if self.mask is None else self.mask.tree(record)
 
     def record_or_none(self) -> dict[str, Any] | None:
         """Return the body as a JSON object; None where it is none, as a proxy's HTML page is not."""
@@ -87,6 +87,12 @@ class Reply:
             return self.record()
         except Malformed:
             return None
+
+    def words(self) -> str:
+        """Return a short body that is plain text, as some 429s and gateways send, on one line; empty for all else."""
+        text = self.body[:WORDS_MAX_CHARACTERS].decode(errors="replace").strip()
+        is_markup = text.startswith(("<", "{", "["))
+        return "" if is_markup or not text.isprintable() else text
 
     def ambiguous(self, message: str) -> Ambiguous:
         """Say of a call that can bill that this answer does not tell what became of it."""

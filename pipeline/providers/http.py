@@ -21,7 +21,8 @@ from urllib.parse import urljoin, urlsplit
 import yarl
 
 from pipeline.providers.addresses import Resolve, is_public, system_resolve
-from pipeline.providers.exchange import EVIDENCE_MAX_BYTES, JSON_MAX_BYTES, Lost, Opened, Outcome, Reply, Unsent
+from pipeline.providers.answers import EVIDENCE_MAX_BYTES
+from pipeline.providers.exchange import JSON_MAX_BYTES, Lost, Opened, Outcome, Reply, Unsent
 from pipeline.providers.mask import Mask
 from pipeline.providers.origin import PRINTABLE, Origin, download_url, is_loopback
 from pipeline.providers.ranges import Whole, whole_of

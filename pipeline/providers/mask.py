@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from pipeline.providers.exchange import EVIDENCE_MAX_BYTES
+from pipeline.providers.answers import EVIDENCE_MAX_BYTES
 
 SECRET_MIN_CHARACTERS = 16
 HIDDEN = "***"

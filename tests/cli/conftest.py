@@ -34,7 +34,14 @@ class Sandbox:
 
     def bill(self) -> Any:
         """Return what was charged."""
-        with urllib.request.urlopen(self.addresses["bill"]) as answer:
+        return self._ask("bill")
+
+    def requests(self) -> Any:
+        """Return how often each endpoint was called."""
+        return self._ask("requests")
+
+    def _ask(self, page: str) -> Any:
+        with urllib.request.urlopen(f"{self.addresses['sandbox']}/sandbox/{page}") as answer:
             return json.load(answer)
 
 
