@@ -15,7 +15,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from pipeline.effects import open_database, system
-from pipeline.providers.answers import Accepted, Catalogue, Quoted, Running, Streaming
+from pipeline.providers.answers import Accepted, Catalogue, Deleted, Quoted, Running, Streaming
 from pipeline.providers.base import Account, GenerationRequest, InputFile
 from pipeline.providers.venice import Venice
 from pipeline.sandbox.app import make_app
@@ -166,6 +166,7 @@ async def speak(vendor: Vendor) -> None:
                 assert isinstance(await provider.look(receipt), Running)
             vendor.clock.passed_s += 3600
             looks = [await provider.look(receipt) for receipt in receipts[:3]]
+            assert isinstance(await provider.cleanup(receipts[0]), Deleted)
             for look in looks:
                 if isinstance(look, Streaming):
                     await look.source.close()
