@@ -107,7 +107,6 @@ class OpenAIVideos:
         id_lifetime_s=None,
         cleans_up=True,
         key_is_optional=True,
-        cleans_up=True,
     )
 
     def __init__(self, account: Account | None, effects: Effects, *, patience: Patience | None = None) -> None:
@@ -186,7 +185,7 @@ class OpenAIVideos:
         return self._failure(outcome, "the clip", gone={404, 410})
 
     async def cleanup(self, receipt: Receipt) -> CleanupAnswer:
-        """`DELETE /videos/{id}` (OpenAI API reference, delete video; vLLM-Omni and SGLang answer as they like)."""
+        """`DELETE /videos/{id}` (OpenAI API reference, delete video); other servers answer as they like."""
         if (wire := self._wire()) is None:
             return NotSent(message=NO_ACCOUNT)
         outcome = await wire.ask("DELETE", video_path(receipt))
@@ -196,21 +195,10 @@ class OpenAIVideos:
                 return Deleted()
             message = f"The server answered {outcome.status} and did not say that anything is deleted."
             return Refused(scope=Scope.ITEM, kind="not_deleted", message=message)
-        return gone_of(outcome, "the clip", {404, 410}) or self._safe_failure(outcome)
-
-    async def cleanup(self, receipt: Receipt) -> CleanupAnswer:
-        """`DELETE /videos/{id}` (OpenAI API reference, delete video). Not every server has it."""
-        if (wire := self._wire()) is None:
-            return NotSent(message=NO_ACCOUNT)
-        outcome = await wire.ask("DELETE", video_path(receipt))
-        if isinstance(outcome, Reply) and outcome.succeeded:
-            if (outcome.record_or_none() or {}).get("deleted") is False:
-                return Refused(scope=Scope.ITEM, kind="not_deleted", message="The server says that it deleted nothing.")
-            return Deleted()
         if isinstance(outcome, Reply) and (outcome.status in {405, 501} or error_told(outcome).is_missing_route):
             message = "The server has no call that deletes a video."
             return Refused(scope=Scope.ITEM, kind="not_supported", message=message)
-        return self._failure(outcome, "the video", gone=frozenset({404, 410}))
+        return gone_of(outcome, "the video", {404, 410}) or self._safe_failure(outcome)
 
     async def quote(self, request: GenerationRequest) -> QuoteAnswer:  # noqa: ARG002  # the protocol's
         """Refuse: the format has no call that prices a request."""

@@ -19,6 +19,7 @@ from pipeline.sandbox.settings import Fault, Provider, VeniceCharges, look_up
 from pipeline.sandbox.state import CountKind, Ending
 from pipeline.sandbox.venice_catalogue import VENICE_MODELS, Kind, VeniceModel
 from pipeline.sandbox.venice_door import invalid, read_body
+from pipeline.sandbox.venice_links import media_origin
 from pipeline.sandbox.venice_media_rules import FACES, Issue
 from pipeline.sandbox.venice_rules import (
     SOURCE_DURATIONS,
@@ -116,7 +117,7 @@ class Venice:
                 raise Refused(status, "INFERENCE_FAILED", "Inference processing failed")
         answer = {"model": job.model, "queue_id": job.id}
         if model.has_link:
-            answer["download_url"] = f"{request.url.origin()}/private-share/{job.token}"
+            answer["download_url"] = f"{media_origin(request)}/private-share/{job.token}"
         headers = {"X-Balance-Remaining": f"{desk.balance_usd(key):.6f}", "x-venice-model-id": job.model}
         if model.ends:
             headers["x-venice-model-deprecation-warning"] = f"The model {model.id} is deprecated and will be removed"

@@ -325,34 +325,6 @@ async def test_what_comes_in_the_place_of_a_clip(script: Script, kind: type) -> 
     assert isinstance(await answered("fetch", script, RECEIPT, CLIP), kind)
 
 
-@pytest.mark.parametrize(
-    ("script", "kind"),
-    [
-        (answer({"id": "video_1", "object": "video.deleted", "deleted": True}), Deleted),
-        (answer({"id": "video_1", "status": "deleted"}), Deleted),
-        (answer(b"", 204), Deleted),
-        (answer({"id": "video_1", "deleted": False}), Refused),
-        (answer({}), Refused),
-        (answer(b"<html>"), Refused),
-        (answer({"detail": "Video not found"}, 404), Gone),
-        (answer({"detail": "Not Found"}, 404), Refused),
-        (answer({"detail": "Method Not Allowed"}, 405), Refused),
-        (answer(b"<html>", 404), Refused),
-        (answer({"error": {"message": "not over yet"}}, 400), Refused),
-        (answer({"error": "x"}, 500), Transient),
-    ],
-)
-async def test_what_a_deletion_is_answered_with(script: Script, kind: type) -> None:
-    async with loopback(script) as server, provided(OpenAIVideos, server.url) as provider:
-        assert isinstance(await provider.cleanup(RECEIPT), kind)
-        assert server.paths == ["DELETE /v1/videos/video_1"]
-
-
-async def test_no_refusal_ends_a_job_that_was_accepted() -> None:
-    for status in (403, 409, 413, 422):
-        assert isinstance(await answered("look", answer({"error": {"message": "no"}}, status)), Transient)
-
-
 async def test_the_content_is_asked_for_by_the_escaped_id() -> None:
     receipt = Receipt(job_id="b64:a+b/c==", model="m", answer={})
     async with loopback(answer(MP4)) as server, provided(OpenAIVideos, server.url) as provider:
@@ -370,13 +342,18 @@ async def test_the_list_of_models_holds_names_alone() -> None:
 @pytest.mark.parametrize(
     ("script", "kind", "says"),
     [
-        (answer({"id": "v", "deleted": True}), Deleted, ""),
+        (answer({"id": "v", "object": "video.deleted", "deleted": True}), Deleted, ""),
+        (answer({"id": "v", "status": "deleted"}), Deleted, ""),
         (answer(b"", 204), Deleted, ""),
-        (answer({"id": "v", "deleted": False}), Refused, "deleted nothing"),
+        (answer({"id": "v", "deleted": False}), Refused, "did not say that anything is deleted"),
+        (answer({}), Refused, "did not say"),
+        (answer(b"<html>"), Refused, "did not say"),
+        (answer(b"<html>", 404), Refused, "not a videos API"),
+        (answer({"error": "x"}, 500), Transient, "500"),
         (answer({"detail": "Not Found"}, 404), Refused, "no call that deletes"),
         (answer({"detail": "Method Not Allowed"}, 405), Refused, "no call that deletes"),
         (answer({"error": {"message": "Video not found"}}, 404), Gone, "Video not found"),
-        (answer({"error": {"message": "not ready"}}, 400), Transient, "not ready"),
+        (answer({"error": {"message": "not over yet"}}, 400), Refused, "not over yet"),
     ],
 )
 async def test_a_video_is_deleted_by_its_id_where_the_server_can(script: Script, kind: type, says: str) -> None:
