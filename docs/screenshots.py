@@ -1,7 +1,7 @@
 """Take the pictures of the README: the bars of a run, and the page of its report. `make screenshots` runs this.
 
 A real run against the sandbox, with faults, in a terminal of its own; the screen that it has drawn and the page that
-it leaves are photographed. It takes about a minute, writes nothing but `docs/images/`, and needs Chromium and a font for
+it leaves are photographed. It takes a minute, writes nothing but `docs/images/`, and needs Chromium and a font for
 terminals (Debian: apt-get install chromium fonts-dejavu-core).
 """
 
