@@ -102,6 +102,12 @@ def default_root(working_folder: Path, name: str, *, sandbox: bool) -> Path:
     return working_folder / "output" / (f"{name}-sandbox" if sandbox else name)
 
 
+def cache_folder(environ: Mapping[str, str]) -> Path:
+    """Return where what can be fetched again lies: `$XDG_CACHE_HOME/clipmill`, else under ~/.cache."""
+    home = environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path(environ.get("HOME", "~")).expanduser() / ".cache") / "clipmill"
+
+
 def state_folder(environ: Mapping[str, str]) -> Path:
     """Return where this user's state outside any batch lies: `$XDG_STATE_HOME/clipmill`, else under ~/.local/state."""
     home = environ.get("XDG_STATE_HOME")

@@ -14,6 +14,7 @@ from pipeline.providers.answers import (
     Accepted,
     Ambiguous,
     Billing,
+    Deleted,
     Failed,
     Gone,
     Output,
@@ -324,11 +325,6 @@ async def test_what_comes_in_the_place_of_a_clip(script: Script, kind: type) -> 
     assert isinstance(await answered("fetch", script, RECEIPT, CLIP), kind)
 
 
-async def test_no_refusal_ends_a_job_that_was_accepted() -> None:
-    for status in (403, 409, 413, 422):
-        assert isinstance(await answered("look", answer({"error": {"message": "no"}}, status)), Transient)
-
-
 async def test_the_content_is_asked_for_by_the_escaped_id() -> None:
     receipt = Receipt(job_id="b64:a+b/c==", model="m", answer={})
     async with loopback(answer(MP4)) as server, provided(OpenAIVideos, server.url) as provider:
@@ -341,3 +337,28 @@ async def test_the_list_of_models_holds_names_alone() -> None:
     body = {"object": "list", "data": [{"id": "sora-2"}, {"id": ""}, {"id": 7}, "x"]}
     assert [model.id for model in (await answered("models", answer(body))).models] == ["sora-2"]
     assert isinstance(await answered("models", answer({"data": 7})), Transient)
+
+
+@pytest.mark.parametrize(
+    ("script", "kind", "says"),
+    [
+        (answer({"id": "v", "object": "video.deleted", "deleted": True}), Deleted, ""),
+        (answer({"id": "v", "status": "deleted"}), Deleted, ""),
+        (answer(b"", 204), Deleted, ""),
+        (answer({"id": "v", "deleted": False}), Refused, "did not say that anything is deleted"),
+        (answer({}), Refused, "did not say"),
+        (answer(b"<html>"), Refused, "did not say"),
+        (answer(b"<html>", 404), Refused, "not a videos API"),
+        (answer({"error": "x"}, 500), Transient, "500"),
+        (answer({"detail": "Not Found"}, 404), Refused, "no call that deletes"),
+        (answer({"detail": "Method Not Allowed"}, 405), Refused, "no call that deletes"),
+        (answer({"error": {"message": "Video not found"}}, 404), Gone, "Video not found"),
+        (answer({"error": {"message": "not over yet"}}, 400), Refused, "not over yet"),
+    ],
+)
+async def test_a_video_is_deleted_by_its_id_where_the_server_can(script: Script, kind: type, says: str) -> None:
+    async with loopback(script) as server, provided(OpenAIVideos, server.url + "/v1") as provider:
+        outcome = await provider.cleanup(Receipt(job_id="v/1", model="m", answer={}))
+        assert type(outcome) is kind
+        assert says in getattr(outcome, "message", "")
+        assert server.paths == ["DELETE /v1/videos/v%2F1"]

@@ -91,7 +91,7 @@ def worse_json(chance: random.Random, value: Any, names: Sequence[str], texts: S
             text = text.replace("null", opening * depth + "1" + closing * depth, 1)
         case 1:
             name = chance.choice(names)
-            text = text.replace("{", f'{{{json.dumps(name)}: {json.dumps(odd(chance, texts))}, ', 1)
+            text = text.replace("{", f"{{{json.dumps(name)}: {json.dumps(odd(chance, texts))}, ", 1)
         case 2:
             text = "".join(f"\\u{ord(c):04x}" if c.isalpha() and chance.random() < 0.2 else c for c in text)
         case _:
