@@ -89,7 +89,9 @@ def key_kept_in_answers(patch: Patch) -> None:
     patch(Mask, "tree", lambda self, value: value)
 
 
-@removal("T2", "A key that an answer escapes or compresses is kept.", SECRETS + "test_the_key_is_in_no_byte_that_is_written")
+@removal(
+    "T2", "A key that an answer escapes or compresses is kept.", SECRETS + "test_the_key_is_in_no_byte_that_is_written"
+)
 def key_kept_where_it_is_escaped(patch: Patch) -> None:
     patch(Mask, "tree", lambda self, value: value)
 
@@ -99,17 +101,27 @@ def log_as_it_is(patch: Patch) -> None:
     patch(secrecy.Discreet, "format", logging.Formatter.format)
 
 
-@removal("T2", "A bug's traceback is written as it is.", SECRETS + "test_a_bug_of_ours_shows_where_it_is_and_not_the_key")
+@removal(
+    "T2", "A bug's traceback is written as it is.", SECRETS + "test_a_bug_of_ours_shows_where_it_is_and_not_the_key"
+)
 def traceback_as_it_is(patch: Patch) -> None:
     patch(secrecy, "told", lambda error, _: "".join(traceback.format_exception(error)))
 
 
-@removal("T8", "What is shown of a history is not redacted.", SECRETS + "test_a_signed_address_is_in_the_ledger_and_in_nothing")
+@removal(
+    "T8",
+    "What is shown of a history is not redacted.",
+    SECRETS + "test_a_signed_address_is_in_the_ledger_and_in_nothing",
+)
 def addresses_shown(patch: Patch) -> None:
     patch(history, "redact", lambda value: value)
 
 
-@removal("T27", "A prompt is written beside the batch's own files.", SECRETS + "test_a_prompt_is_in_the_ledger_and_the_results_alone")
+@removal(
+    "T27",
+    "A prompt is written beside the batch's own files.",
+    SECRETS + "test_a_prompt_is_in_the_ledger_and_the_results_alone",
+)
 def prompts_elsewhere(patch: Patch) -> None:
     original = elsewhere.note_folder
 
@@ -123,7 +135,11 @@ def prompts_elsewhere(patch: Patch) -> None:
 # Addresses
 
 
-@removal("T3", "A vendor's address is used as it comes.", ADDRESSES + "test_no_address_that_a_vendor_sends_is_followed_elsewhere")
+@removal(
+    "T3",
+    "A vendor's address is used as it comes.",
+    ADDRESSES + "test_no_address_that_a_vendor_sends_is_followed_elsewhere",
+)
 def addresses_followed(patch: Patch) -> None:
     patch(modelmax_paths, "path_on", lambda origin, text, shape: text)
     patch(Origin, "url", lambda self, path: path if "://" in path else self.root + path)
@@ -144,7 +160,11 @@ def redirects_followed(patch: Patch) -> None:
     patch(http, "open_session", following)
 
 
-@removal("T4", "A download's redirects are not checked.", ADDRESSES + "test_a_download_is_redirected_to_allowed_addresses_alone")
+@removal(
+    "T4",
+    "A download's redirects are not checked.",
+    ADDRESSES + "test_a_download_is_redirected_to_allowed_addresses_alone",
+)
 def downloads_redirected_anywhere(patch: Patch) -> None:
     patch(http, "download_url", lambda origin, text, suffixes: text)
     patch(http, "is_loopback", lambda host: host.startswith("127."))
@@ -173,7 +193,9 @@ def plain_http(patch: Patch) -> None:
     patch(origin, "is_loopback", lambda host: True)
 
 
-@removal("T7", "Proxies and .netrc are taken from the environment.", ADDRESSES + "test_the_environment_moves_no_request")
+@removal(
+    "T7", "Proxies and .netrc are taken from the environment.", ADDRESSES + "test_the_environment_moves_no_request"
+)
 def environment_trusted(patch: Patch) -> None:
     original = transport.aiohttp.ClientSession
 
@@ -207,15 +229,21 @@ def any_value_in_an_id(patch: Patch) -> None:
 
 
 def files_that_follow(patch: Patch) -> None:
-    patch(SystemFiles, "create", lambda self, path, mode=0o666: os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, mode))
+    patch(
+        SystemFiles, "create", lambda self, path, mode=0o666: os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, mode)
+    )
 
 
-@removal("T10", "A part is written through a link.", FILES + "test_a_link_under_the_name_of_a_part_is_not_written_through")
+@removal(
+    "T10", "A part is written through a link.", FILES + "test_a_link_under_the_name_of_a_part_is_not_written_through"
+)
 def links_written_through(patch: Patch) -> None:
     files_that_follow(patch)
 
 
-@removal("T10", "A clip takes the place of what bears its name.", FILES + "test_a_link_under_a_final_name_is_left_alone")
+@removal(
+    "T10", "A clip takes the place of what bears its name.", FILES + "test_a_link_under_a_final_name_is_left_alone"
+)
 def names_taken(patch: Patch) -> None:
     patch(SystemFiles, "link", lambda self, source, target: shutil.copyfile(source, target))
 
@@ -229,7 +257,11 @@ def opens_anything(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(path, isolation_level=None, check_same_thread=False)
 
 
-@removal("T11", "Everybody may read what the umask allows.", FILES + "test_what_holds_prompts_or_receipts_is_its_owners_alone")
+@removal(
+    "T11",
+    "Everybody may read what the umask allows.",
+    FILES + "test_what_holds_prompts_or_receipts_is_its_owners_alone",
+)
 def rights_for_everybody(patch: Patch) -> None:
     patch(effects, "PRIVATE", 0o666)
     patch(emergency, "PRIVATE", 0o666)
@@ -256,7 +288,9 @@ def statements_of_text(patch: Patch) -> None:
     patch(Writer, "write_meta", write_meta)
 
 
-@removal("T23", "A ledger may hold anything.", FILES + "test_a_file_that_no_run_of_ours_wrote_is_refused_and_left_as_it_was")
+@removal(
+    "T23", "A ledger may hold anything.", FILES + "test_a_file_that_no_run_of_ours_wrote_is_refused_and_left_as_it_was"
+)
 def strange_ledgers(patch: Patch) -> None:
     patch(database, "_refuse_strange", lambda *_, **__: None)
 
@@ -269,7 +303,11 @@ def strange_triggers(patch: Patch) -> None:
 # Manifests
 
 
-@removal("T12", "Aliases may stand for any number of values.", MANIFESTS + "test_a_bomb_is_told_at_once_and_costs_little[a billion")
+@removal(
+    "T12",
+    "Aliases may stand for any number of values.",
+    MANIFESTS + "test_a_bomb_is_told_at_once_and_costs_little[a billion",
+)
 def aliases_without_end(patch: Patch) -> None:
     patch(load, "ALIASED_NODES_FREE", 10**12)
 
@@ -279,7 +317,9 @@ def nesting_without_end(patch: Patch) -> None:
     patch(load, "DEPTH_MAX", 10**9)
 
 
-@removal("T13", "Unquoted text is read as YAML 1.1 reads it.", MANIFESTS + "test_unquoted_text_means_what_it_looks_like")
+@removal(
+    "T13", "Unquoted text is read as YAML 1.1 reads it.", MANIFESTS + "test_unquoted_text_means_what_it_looks_like"
+)
 def old_yaml(patch: Patch) -> None:
     import yaml
 
@@ -377,7 +417,11 @@ def children_with_keys(patch: Patch) -> None:
     patch(rehearsal, "without_keys", dict)
 
 
-@removal("T24", "The child that tries a lock has the whole environment.", SUPPLY + "test_the_child_that_tries_a_lock_has_no_key")
+@removal(
+    "T24",
+    "The child that tries a lock has the whole environment.",
+    SUPPLY + "test_the_child_that_tries_a_lock_has_no_key",
+)
 def lock_child_with_keys(patch: Patch) -> None:
     patch(effects, "without_keys", dict)
     assert SystemLocks
