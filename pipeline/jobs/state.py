@@ -90,6 +90,10 @@ class EventKind(StrEnum):
     CLIP_LOST = "clip_lost"
     CLIP_PUBLISHED = "clip_published"
     CLIP_MISSING = "clip_missing"
+    CLEANED_UP = "cleaned_up"
+    """The vendor's own copies of its clips are deleted: they are all here."""
+    CLEANUP_REFUSED = "cleanup_refused"
+    """The vendor would not delete them; it is not asked again."""
     HISTORY_LOST = "history_lost"
     """The ledger was restored from a copy: what happened to the item since is not known."""
     DOUBT_RESUBMITTED = "doubt_resubmitted"
@@ -124,6 +128,8 @@ def _moves() -> frozenset[tuple[State | None, EventKind, State]]:
         (s.CLAIMED, e.JOB_LOST, s.LOST),
         (s.PLANNED, e.HISTORY_LOST, s.SUBMIT_IN_DOUBT),
         (s.SUBMITTED, e.HISTORY_LOST, s.CLAIM_IN_DOUBT),
+        (s.DONE, e.CLEANED_UP, s.DONE),
+        (s.DONE, e.CLEANUP_REFUSED, s.DONE),
         (s.DONE, e.CLIP_MISSING, s.SUBMITTED),
         (s.DONE, e.CLIP_MISSING, s.CLAIMED),
         (s.SUBMIT_IN_DOUBT, e.DOUBT_RESUBMITTED, s.PLANNED),

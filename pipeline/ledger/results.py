@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.durable import write_atomically
 from pipeline.jobs.job import CostIs
 from pipeline.jobs.state import ClipState, State
+from pipeline.jobs.trouble import trouble_of, what_to_do
 from pipeline.ledger.reader import reading
 
 if TYPE_CHECKING:
@@ -33,11 +34,15 @@ def result(job: Job) -> dict[str, Any]:
         "clips": [_clip(clip) for clip in job.clips if clip.state is ClipState.DONE],
         "cost_usd": _cost_usd(job),
         "cost_is": job.cost_is.value,
+        "expected_usd": job.expected_usd,
+        "expected_is": job.expected_is.value,
+        "usage": dict(job.usage) or None,
+        "warnings": list(job.warnings),
         "provider_job_id": job.job_id or None,
         "attempts": job.attempt,
         "submitted_at": job.submitted_at.isoformat() if job.submitted_at else None,
         "finished_at": job.finished_at.isoformat() if job.finished_at else None,
-        "error": {"kind": job.failure.kind, "message": job.failure.message} if job.failure else None,
+        "error": _error(job),
     }
 
 
@@ -58,9 +63,17 @@ def rewrite_results(folder: BatchFolder, effects: Effects) -> None:
         write_results(reader.jobs(), folder, effects.files)
 
 
+def _error(job: Job) -> dict[str, Any] | None:
+    if job.failure is None:
+        return None
+    told = {"kind": job.failure.kind, "message": job.failure.message}
+    return told | {"class": trouble_of(job), "what_to_do": what_to_do(job)}
+
+
 def _clip(clip: Clip) -> dict[str, Any]:
     facts = {name: clip.facts.get(name) for name in CLIP_FACTS}
-    return {"file": clip.file, "sha256": clip.sha256, "bytes": clip.size_bytes, **facts}
+    told = {"file": clip.file, "sha256": clip.sha256, "bytes": clip.size_bytes, **facts}
+    return told | {"differs": list(clip.warnings)}
 
 
 def _cost_usd(job: Job) -> float | None:
