@@ -288,6 +288,7 @@ class Lane:
             live.found_at = now
             self.run.progress.found += 1
             self.run.progress.unseen_s += self.schedule.finished(live, now)
+            self.changed()
 
     def finish(self, live: Live) -> None:
         """Stop following a job: it ended, is held, or its clips are home."""

@@ -79,7 +79,7 @@ def _must_wait(lane: Lane) -> tuple[float, Binding]:
     """Return how long the next submit must wait, and for what; waits without an end are woken by a change."""
     if lane.submitting >= SUBMITS_AT_ONCE or (_bills(lane) and lane.billing_slots.full):
         return float("inf"), Binding.BILLING_CALLS
-    is_full = len(lane.live) + lane.submitting >= lane.in_flight_most
+    is_full = _is_full(lane)
     lane.schedule.places_wanted = is_full and lane.seat.limits.in_flight is not None and len(lane.planned) > 0
     if is_full:
         return float("inf"), Binding.IN_FLIGHT
@@ -90,6 +90,19 @@ def _must_wait(lane: Lane) -> tuple[float, Binding]:
         return lane.submits.paused_until - now, Binding.THROTTLED
     wait_s = max(lane.submits.wait_s(now), lane.failures.wait_s(now, lane.submitting + lane.looking))
     return wait_s, Binding.SUBMIT_RATE
+
+
+def _is_full(lane: Lane) -> bool:
+    """Tell whether the vendor has as many jobs as it may.
+
+    A job that was found finished keeps no place there, wherever its clip is; but no more of them than there are places
+    are let pile up, for they are paid for and the vendor will not keep them long.
+    """
+    most = lane.in_flight_most
+    if len(lane.live) + lane.submitting < most:
+        return False
+    coming_home = sum(live.found_at is not None for live in lane.live.values())
+    return coming_home >= most or len(lane.live) - coming_home + lane.submitting >= most
 
 
 def _bills(lane: Lane) -> bool:

@@ -30,6 +30,8 @@ class Sandbox:
             "MODELMAX_API_KEY": "rehearsal",
             "VENICE_BASE_URL": self.addresses["venice"],
             "VENICE_API_KEY": "rehearsal",
+            "OPENAI_VIDEOS_BASE_URL": self.addresses["openai-videos"],
+            "OPENAI_VIDEOS_API_KEY": "rehearsal",
         }
 
     def bill(self) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from itertools import pairwise, product, repeat
+from itertools import accumulate, pairwise, product, repeat
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -384,13 +384,19 @@ def test_no_more_submits_leave_than_the_limit_allows_even_after_slow_ones(seed: 
 
 def test_no_more_jobs_are_in_flight_than_allowed() -> None:
     running = {f"i{number}": [RUNNING] * 5 for number in range(12)}
-    with staged("modelmax", 12, looks=running, limits={"in_flight": 3}) as (_, batch):
+    with staged("modelmax", 12, looks=running, limits={"in_flight": 3}) as (script, batch):
         assert not batch.run().paused_because
-        held = most = 0
-        for event in batch.events():
-            held += (event.kind == "submit_started") - (event.kind in {"clip_published", "submit_deferred"})
-            most = max(most, held)
-        assert most == 3
+        begun = [(script.times("submit", item)[0], 1) for item in running]
+        found = [(script.times("look", item)[-1], -1) for item in running]
+        assert max(accumulate(step for _, step in sorted(begun + found))) == 3
+
+
+def test_a_job_that_was_found_finished_keeps_no_place_and_few_wait_to_come_home() -> None:
+    slow = {f"i{number}": [After(60.0, None)] for number in range(12)}
+    with staged("modelmax", 12, claims=slow, limits={"in_flight": 3, "concurrent_billing": 1}) as (script, batch):
+        assert not batch.run().paused_because
+        first_home = script.times("claim")[0] + 60.0
+        assert 3 < len([at for at in script.times("submit") if at < first_home]) <= 3 + 3
 
 
 def test_where_jobs_are_short_a_windows_submits_still_leave_together() -> None:

@@ -84,7 +84,7 @@ async def echoing(request: web.Request, handler: Handler) -> web.StreamResponse:
     escaped = "".join(f"\\u{ord(letter):04x}" for letter in key)
     text = json.dumps({**body, "echo": key}).removesuffix("}") + f', "echo_escaped": "{escaped}"}}'
     headers = {"X-Echo": key, "X-Balance-Remaining": "1"}
-    if request.path.endswith(("/status", "/retrieve")):
+    if request.method == "POST" or request.path.endswith("/status"):
         headers["Content-Encoding"] = "gzip"
         return web.Response(body=gzip.compress(text.encode()), status=response.status, headers=headers)
     return web.Response(text=text, status=response.status, headers=headers, content_type="application/json")

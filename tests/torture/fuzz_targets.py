@@ -52,7 +52,24 @@ NOBODY = Loopback(lambda _: DROP, port=PORT)
 # The manifest's reader
 
 YAML_WORDS = (
-    *(b"- ", b"? ", b": ", b"{", b"}", b"[", b"]", b", ", b"\n", b"  ", b"\t", b"#", b"|\n", b">-\n", b"---\n", b"...\n"),
+    *(
+        b"- ",
+        b"? ",
+        b": ",
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b", ",
+        b"\n",
+        b"  ",
+        b"\t",
+        b"#",
+        b"|\n",
+        b">-\n",
+        b"---\n",
+        b"...\n",
+    ),
     *(b"&a ", b"*a", b"<<: *a\n", b"!!python/object/apply:os.system ", b"!!set ", b"!!binary ", b"!x ", b"!!int "),
     *(b"~", b".nan", b"-.inf", b"1e999", b"0o17", b"0x1F", b"16:9", b"0012", b"no", b"2024-01-01", b"9" * 1001),
     *(b"'", b'"', b"\\", b'"\\ud800"', b'"\\x00"', b" ", b"{{", b"{a.b}", b"%YAML 1.1\n", b"x-a: ", b"id: "),

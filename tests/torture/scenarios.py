@@ -215,6 +215,28 @@ SCENARIOS = {
             cleanup=True,
         ),
         Scenario(
+            name="mixed-faults",
+            items=(
+                *modelmax(1, sample_count=2),
+                Wanted(provider="modelmax", model="veo-3-fast"),
+                *venice(2),
+                *venice(1, VENICE_LINKED),
+            ),
+            faults={
+                **SUBMIT_FAULTS,
+                **LOOK_FAULTS,
+                **BODY_FAULTS,
+                **CLAIM_FAULTS,
+                Fault.CLAIM_EMPTY: 0.1,
+                Fault.EARLY_404: 0.2,
+                Fault.EXPIRED_LINK: 0.15,
+                Fault.GENERATION_FAILURE: 0.06,
+                Fault.GENERATION_ERROR: 0.06,
+            },
+            settings={"slow_s": 3.0, "early_404_s": 5.0},
+            cleanup=True,
+        ),
+        Scenario(
             name="cleanup-refused",
             items=venice(3),
             settings={"venice_complete_works": False},
