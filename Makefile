@@ -31,7 +31,7 @@ check: $(VENV)/.dev ## Lint, formatting and types
 
 judges: $(VENV)/.judges ## Run the tests that need other programs; what is missing is named and skipped
 	@for part in ffprobe:"nobody else reads the clips" chromium:"nobody looks at the report" \
-	  npm:"no stranger's client is tried" fusermount3:"no power is cut" strace:"no order of calls is checked"; do \
+	  fusermount3:"no power is cut" strace:"no order of calls is checked"; do \
 	  command -v "$${part%%:*}" >/dev/null || echo "missing: $${part%%:*} ($${part#*:})"; done
 	@$(BIN)/python -m pytest -q -m judge -rs || [ $$? -eq 5 ]
 
