@@ -77,7 +77,7 @@ def finished_over_time(moments: Sequence[tuple[datetime, int]]) -> Chart | None:
     best, span = max(range(len(counts)), key=counts.__getitem__), seconds(step_s)
     return Chart(
         says=f"Clips finished over time. The most were {counts[best]:,} in the {span} from {told(best)} UTC.",
-        unit=f"clips in {span}",
+        unit=f"clips in {span}, times in UTC",
         bars=_bars(counts, lambda place: f"{told(place)}: {count(counts[place], 'clip')}"),
         across=_across(len(counts), told),
         up=_up(max(counts)),
