@@ -12,17 +12,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from pipeline.errors import ClipmillError
+from pipeline.errors import ClipmillError, Severity
 from pipeline.paths import cache_folder
 from pipeline.planning.plan import offline_providers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
     from pathlib import Path
 
     from pipeline.effects import Effects
+    from pipeline.errors import Problem
     from pipeline.providers.base import Capabilities, Provider
+    from pipeline.providers.catalogue import Table
 
 LIST_MAX_BYTES = 16 << 20
 
@@ -31,14 +33,14 @@ LIST_MAX_BYTES = 16 << 20
 class Checking:
     """The lists of models by which this process checks and writes requests.
 
-    The mutable state is `dates`: of every list in use, by provider.
+    The mutable state is `lists`: those in use, by provider.
     """
 
     effects: Effects
     environ: Mapping[str, str]
     by_list: bool = True
     """False: requests are sent as they are written, whatever is known of their models."""
-    dates: dict[str, str] = field(default_factory=dict)
+    lists: dict[str, Table] = field(default_factory=dict)
 
     def offline(self, name: str) -> Provider:
         """Return a provider that checks and prices, and has no key to send anything with. Raises InputError."""
@@ -55,15 +57,18 @@ class Checking:
         kept = read_kept(kept_file(self.environ, provider.capabilities))
         if kept is not None:
             take(kept.answer, kept.fetched_at[:10])
-        self.dates[provider.capabilities.name] = provider.catalogue.as_of  # type: ignore[attr-defined]  # it takes one
+        self.lists[provider.capabilities.name] = provider.catalogue  # type: ignore[attr-defined]  # it takes one
         return provider
 
-    def explained(self) -> list[str]:
-        """Say by which lists the models were checked, and what to do where a list is wrong."""
+    def explained(self, problems: Iterable[Problem]) -> list[str]:
+        """Say which lists the errors came of, as their naming a model tells, and what to do where a list is wrong."""
+        errors = [problem for problem in problems if problem.severity is Severity.ERROR]
+        named = {word.strip(".,;:") for problem in errors for word in problem.message.split()}
         return [
-            f"What {name}'s models take is as of {date}. For today's list: clipmill models --provider {name}. "
+            f"What {name}'s models take is as of {known.as_of}. For today's list: clipmill models --provider {name}. "
             "To send without it: --no-catalogue."
-            for name, date in sorted(self.dates.items())
+            for name, known in sorted(self.lists.items())
+            if named & known.models.keys()
         ]
 
 

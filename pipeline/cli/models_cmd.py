@@ -30,7 +30,8 @@ def command(name: str, *, kind: str | None, as_json: bool) -> None:
 
     The provider's own list is asked for where it has one and its key is set, and kept: validate, plan and run hold
     manifests against it from then on. Otherwise the list that was kept, or the one that came with clipmill, is shown
-    with its date. Models that are not listed can be used as well: they are sent unchecked.
+    with its date. A dash stands for what a model takes none of, an empty cell for what is not known. Models that are
+    not listed can be used as well: they are sent unchecked.
 
     \b
     For example:   clipmill models --provider venice --kind text-to-video
@@ -59,8 +60,10 @@ def command(name: str, *, kind: str | None, as_json: bool) -> None:
         listed = [asdict(model) for model in models]
         put_json({"provider": name, "source": source, "as_of": as_of, "models": listed})
         return
-    header = ("model", "kind", "seconds", "resolutions", "aspect ratios", "audio", "notes")
-    put(columns(header, map(_row, models), width=terminal_width()))
+    header = ("model", "kind", "needs", "seconds", "resolutions", "aspect ratios", "audio", "prompt", "notes")
+    shown = [column for column, title in enumerate(header) if title != "kind" or kind is None]
+    rows = ([_row(model)[column] for column in shown] for model in models)
+    put(columns([header[column] for column in shown], rows, width=terminal_width()))
 
 
 async def _ask(factory: ProviderFactory) -> tuple[Sequence[ModelInfo] | None, str]:
@@ -152,12 +155,19 @@ def durations(seconds: Sequence[float]) -> str:
 
 
 def _row(model: ModelInfo) -> tuple[str, ...]:
+    """Return a model's cells: `-` for what it takes none of, nothing for what is not known."""
+
+    def cell(text: str, parameter: str) -> str:
+        return "-" if parameter in model.refuses else text
+
     return (
         model.id,
         model.kind,
-        durations(model.durations_s),
-        " ".join(model.resolutions),
-        " ".join(model.aspect_ratios),
+        " ".join(model.needs),
+        cell(durations(model.durations_s), "duration_seconds"),
+        cell(" ".join(model.resolutions), "resolution"),
+        cell(" ".join(model.aspect_ratios), "aspect_ratio"),
         model.audio,
+        "" if model.prompt_characters_max is None else str(model.prompt_characters_max),
         "; ".join(model.notes),
     )

@@ -49,7 +49,7 @@ def command(manifest: Path, *, quote: bool, allow_inputs: tuple[Path, ...], no_c
         plan = plan_file(manifest, by.offline, allowed=allow_inputs)
     except ProblemsFound as found:
         tell_problems(found.problems)
-        for sentence in by.explained():
+        for sentence in by.explained(found.problems):
             say(sentence)
         return Exit.BAD_INPUT
     tell_problems(plan.warnings)

@@ -80,7 +80,7 @@ def command(
             plan = _plan(manifest, jsonl, provider, model, by, allow_inputs)
         except ProblemsFound as found:
             tell_problems(found.problems)
-            for sentence in by.explained():
+            for sentence in by.explained(found.problems):
                 say(sentence)
             return found.exit_code
         for warning in plan.warnings[:20]:

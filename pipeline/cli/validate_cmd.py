@@ -54,7 +54,7 @@ def command(manifest: Path, *, allow_inputs: tuple[Path, ...], no_catalogue: boo
     if plan is None:
         errors = sum(problem.severity is Severity.ERROR for problem in problems)
         say(f"{manifest}: {count(errors, 'error')}; nothing was sent.")
-        for sentence in by.explained():
+        for sentence in by.explained(problems):
             say(sentence)
         return Exit.BAD_INPUT
     if not as_json:

@@ -53,7 +53,7 @@ def media_issues(model: VeniceModel, body: Mapping[str, Any]) -> list[Issue]:
     """Return what is wrong with the media."""
     taken = {*NEEDED[model.kind], *model.takes}
     if model.kind is Kind.REFERENCE:
-        taken |= {"reference_image_urls", *(("image_url",) if "elements" in model.takes else ())}
+        taken |= {"reference_image_urls", *(("image_url",) if "scene_image_urls" in model.takes else ())}
     if not model.is_recorded:
         taken = {*TEXTS, *LISTS} - ({"image_url"} if model.kind is Kind.TEXT else set())
     issues = [Issue(field, "Required", "URL or data URL") for field in NEEDED[model.kind] if not body.get(field)]

@@ -66,7 +66,7 @@ def test_a_list_that_was_fetched_goes_over_the_built_in_one(by: Checking) -> Non
     known = offline(by).catalogue
     assert (known.fetched, known.as_of) == (True, "2099-01-02")
     assert known.models[VEO].durations_s == (8, 12)
-    assert by.dates == {"venice": "2099-01-02"}
+    assert by.lists["venice"].as_of == "2099-01-02"
     assert not known.models["wan-2-7-text-to-video"].listed
 
 
@@ -132,6 +132,12 @@ def test_the_fetched_list_decides_what_is_refused(
     assert said.code == 2
     assert told in said.err
     assert "as of 2099-01-02. For today's list: clipmill models --provider venice." in said.err
+
+
+def test_an_error_that_came_of_no_list_is_told_without_one(tmp_path: Path) -> None:
+    said = call("validate", manifest(tmp_path, "wan-2-7-image-to-video", image="none.png", aspect_ratio=None))
+    assert "does not exist" in said.err
+    assert "--no-catalogue" not in said.err
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,19 @@ def test_models_of_one_kind_are_listed_and_a_kind_that_is_none_is_told(tmp_path:
     said = run("models", "--provider", "venice", "--kind", "upscale", cwd=tmp_path)
     assert said.code == 0
     assert "1 upscale model known to clipmill on 20" in said.err
-    assert [line.split()[0] for line in said.out.splitlines()] == ["model", "topaz-video-upscale"]
+    header, row = said.out.splitlines()
+    assert header.split() == [
+        "model",
+        "needs",
+        "seconds",
+        "resolutions",
+        "aspect",
+        "ratios",
+        "audio",
+        "prompt",
+        "notes",
+    ]
+    assert row.split() == ["topaz-video-upscale", "video", "-", "-", "-", "never"]
     wrong = run("models", "--provider", "venice", "--kind", "text-to-vdeo", cwd=tmp_path)
     assert (wrong.code, wrong.out) == (2, "")
     assert "Did you mean text-to-video?" in wrong.err
