@@ -28,7 +28,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     import aiohttp
@@ -298,6 +298,11 @@ class SystemThreads:
             self._lanes.popitem()[1].shutdown(wait=True)
 
 
+def without_keys(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return what a child process is given of the environment: everything but the keys, which it does not need."""
+    return {name: value for name, value in environ.items() if not name.endswith("_KEY")}
+
+
 LOCK_REFUSED = 75
 LOCK_TRIED_S = 10.0
 TRIES_A_LOCK = f"""
@@ -330,7 +335,7 @@ class SystemLocks:
 
     def is_seen(self, path: Path) -> bool:  # noqa: D102
         command = [sys.executable, "-I", "-S", "-c", TRIES_A_LOCK, str(path)]
-        environ = {name: value for name, value in os.environ.items() if not name.endswith("_KEY")}
+        environ = without_keys(os.environ)
         try:
             tried = subprocess.run(  # noqa: S603 - this interpreter, and a program of ours
                 command, stdin=subprocess.DEVNULL, env=environ, check=False, timeout=LOCK_TRIED_S

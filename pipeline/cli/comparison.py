@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cli.console import count, usd
+from pipeline.cli.console import count, plain, usd
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -127,7 +127,7 @@ def _what_to_do(results: Sequence[Result]) -> Iterator[str]:
 
 
 def _first(lines: Sequence[str], thing: str) -> Iterator[str]:
-    yield from lines[:LISTED_MOST]
+    yield from map(plain, lines[:LISTED_MOST])  # each holds words of a vendor's, and is to stay one line
     if len(lines) > LISTED_MOST:
         yield f"  ... and {count(len(lines) - LISTED_MOST, f'more {thing}')}; --format csv has them all"
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.columns import columns
 from pipeline.cli.console import count, usd
+from pipeline.cli.price_hints import known_line
 from pipeline.jobs.state import IN_DOUBT, UNSUCCESSFUL, State
 from pipeline.names import Names
 from pipeline.planning.cost import estimate
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from pipeline.planning.plan import Plan
     from pipeline.runner.reconcile import Known
 
+DEAREST_SHOWN = 5
 SHOWN = 20
 """Items listed; --json lists all."""
 
@@ -66,6 +68,8 @@ class Outlook:
     """By provider, how many items are to be submitted or are there."""
     each_usd: Mapping[tuple[str, str], tuple[float, float]]
     """By provider and model, the least and the most that an item costs that would be submitted."""
+    dearest: Sequence[Item]
+    """Those to submit that cost most, the dearest first; none where all cost the same or nobody says."""
     cost: Estimate
     """Of what would be submitted."""
     changed: Sequence[str]
@@ -102,6 +106,7 @@ def look_out(
         fates=bytes(sorter.fates),
         to_come=sorter.to_come,
         each_usd=sorter.each_usd,
+        dearest=sorter.dearest if len(sorter.prices) > 1 else (),
         cost=cost,
         changed=sorter.changed,
         withdrawn=[head.item_id for head in left if head.state is State.PLANNED],
@@ -122,6 +127,9 @@ class _Sorter:
         self.fates = bytearray()
         self.to_come: Counter[str] = Counter()
         self.each_usd: dict[tuple[str, str], tuple[float, float]] = {}
+        self.dearest: list[Item] = []
+        self.prices: set[float] = set()
+        """As many as tell whether all are the same."""
         self.changed: list[str] = []
 
     def fresh(self, plan: Plan) -> Iterator[tuple[str, str, Cost]]:
@@ -144,6 +152,10 @@ class _Sorter:
             model = (item.provider, item.request.model)
             low, high = self.each_usd.get(model, (item.price_usd, item.price_usd))
             self.each_usd[model] = min(low, item.price_usd), max(high, item.price_usd)
+            if len(self.prices) < 2:
+                self.prices.add(item.price_usd)
+            if len(self.dearest) < DEAREST_SHOWN or item.price_usd > (self.dearest[-1].price_usd or 0.0):
+                self.dearest = sorted([*self.dearest, item], key=lambda each: -(each.price_usd or 0.0))[:DEAREST_SHOWN]
 
 
 def _fate(head: JobHead | None) -> Fate:
@@ -166,6 +178,7 @@ def outlook_text(outlook: Outlook, forecast: Forecast, width: int | None) -> str
         head,
         columns(("a run would", "items", "which are"), fates, right={1}, width=width),
         _models_text(outlook.cost, outlook, width) if outlook.cost.items else "",
+        _dearest_text(outlook, width),
         "\n".join([_cost_text(outlook), forecast.text, *_notes(outlook)]),
         _items_text(outlook, width),
     ]
@@ -204,8 +217,24 @@ def _total(known_usd: float, unknown_items: int, items: int) -> str:
     return usd(known_usd) + (f" and {unknown_items:,} unknown" if unknown_items else "")
 
 
+def _dearest_text(outlook: Outlook, width: int | None) -> str:
+    rows = [
+        (
+            item.id,
+            f"{item.provider}/{item.request.model}",
+            f"{item.cost.seconds:,g}" if item.cost.seconds else "unknown",
+            usd(item.price_usd),
+            str(item.cost.price_is),
+        )
+        for item in outlook.dearest
+    ]
+    header = ("the dearest", "model", "seconds", "price", "which is")
+    return columns(header, rows, right={2, 3}, width=width) if rows else ""
+
+
 def _cost_text(outlook: Outlook) -> str:
     cost, cap = outlook.cost, outlook.plan.limits.max_cost_usd
+    hints = ""
     told = (
         f"Cost: {_total(cost.known_usd, cost.unknown_items, cost.items)} to submit" if cost.items else "Cost: nothing"
     )
@@ -216,12 +245,14 @@ def _cost_text(outlook: Outlook) -> str:
         told += f".\nNobody says what {models} costs: add it to the manifest's `prices`"
         if any(model.unknown_items and model.provider in outlook.askable for model in cost.models):
             told += ", or ask with --quote"
+        known = [known_line(model.provider, model.model) for model in cost.models if model.unknown_items]
+        hints = "".join(f"\n  {line}" for line in known if line)
         if cap is not None:
             told += f". With the cap of {usd(cap)}, a run refuses an unknown price"
     elif cap is not None:
         after = outlook.committed_usd + cost.known_usd
         told += f". The cap is {usd(cap)}: " + ("it suffices" if after <= cap else f"{usd(after - cap)} too little")
-    return told + "."
+    return f"{told}.{hints}"
 
 
 def _notes(outlook: Outlook) -> list[str]:
@@ -290,6 +321,7 @@ def outlook_json(outlook: Outlook, forecast: Forecast) -> dict[str, Any]:
         ],
         "known_usd": cost.known_usd,
         "unknown_items": cost.unknown_items,
+        "dearest": [item.id for item in outlook.dearest],
         "committed_usd": outlook.committed_usd,
         "max_cost_usd": outlook.plan.limits.max_cost_usd,
         "expected_s": round(forecast.seconds, 1),

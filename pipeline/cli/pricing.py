@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.cli.console import ask, count, say, usd
+from pipeline.cli.price_hints import priced_line
 from pipeline.errors import InputError
 from pipeline.jobs.codec import request_from_json
 from pipeline.jobs.state import State
 from pipeline.ledger.reader import reading
 from pipeline.planning.cost import MICRO, quote_key
-from pipeline.runner.money import Prices, ask_quotes
+from pipeline.runner.money import KeptQuotes, Prices, ask_quotes
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping
@@ -65,7 +66,9 @@ class ToBuy:
     """By `quote_key`."""
 
 
-async def price(wish: Wish, seats: Mapping[str, Seat], folder: BatchFolder, effects: Effects) -> Prices:
+async def price(
+    wish: Wish, seats: Mapping[str, Seat], folder: BatchFolder, effects: Effects, kept: KeptQuotes | None
+) -> Prices:
     """Learn what is still to be bought would cost, say so, and ask where nobody knows.
 
     Raises:
@@ -80,7 +83,7 @@ async def price(wish: Wish, seats: Mapping[str, Seat], folder: BatchFolder, effe
         wanted = {
             key: (each.provider, reader.revisions(each.item_id)[-1].request) for key, each in to_buy.unknown.items()
         }
-    quotes, why = await ask_quotes(wanted, quoting, effects) if wanted else ({}, [])
+    quotes, why = await ask_quotes(wanted, quoting, effects, kept) if wanted else ({}, [])
     unknown: dict[str, int] = {}
     fresh_micro = to_buy.known_micro_usd
     for key, each in to_buy.unknown.items():
@@ -95,7 +98,7 @@ async def price(wish: Wish, seats: Mapping[str, Seat], folder: BatchFolder, effe
     if unknown and cap is not None:
         raise InputError(
             f"There is a cap of {usd(cap)}, and nobody says what {', '.join(sorted(unknown))} costs, so the cap cannot "
-            f"be kept. Add a price, for example  prices: {{{min(unknown)}: {{usd_per_second: 0.40}}}}"
+            f"be kept. Add what you pay to the manifest's `prices`: {priced_line(min(unknown))}."
         )
     if unknown and wish.may_ask:
         question = f"Nobody says what {', '.join(sorted(unknown))} costs, and there is no --max-cost. Go on?"
@@ -107,7 +110,9 @@ async def price(wish: Wish, seats: Mapping[str, Seat], folder: BatchFolder, effe
         question = f"This may cost {usd(most_usd)}, and there is no --max-cost. Go on?"
         if not ask(question):
             raise InputError("Nothing was submitted.")
-    return Prices(listed=wish.listed, quotes=quotes)
+    now = effects.clock.monotonic()
+    quoted_at = {key: now - age_s for key, age_s in kept.ages_s.items()} if kept else {}
+    return Prices(listed=wish.listed, quotes=quotes, quoted_at=quoted_at)
 
 
 def _to_buy(reader: Reader, wish: Wish, seats: Mapping[str, Seat]) -> ToBuy:

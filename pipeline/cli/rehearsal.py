@@ -13,6 +13,7 @@ import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from pipeline.effects import without_keys
 from pipeline.errors import ClipmillError, InputError
 from pipeline.providers.registry import provider_names
 
@@ -57,7 +58,7 @@ async def _start(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,
-        env={name: value for name, value in os.environ.items() if not name.endswith("_KEY")},
+        env=without_keys(os.environ),
     )
     assert child.stdout is not None
     try:

@@ -34,6 +34,7 @@ from pipeline.providers.registry import account_from, find_provider
 from pipeline.runner.batch import BatchRun, Outcome
 from pipeline.runner.cleanup import vendors_to_ask
 from pipeline.runner.context import RunContext
+from pipeline.runner.money import KeptQuotes
 from pipeline.runner.progress import Progress
 from pipeline.runner.reconcile import OnChange, compare, refuse_undecided, write_plan
 from pipeline.runner.stop import Stop
@@ -63,6 +64,10 @@ class Order:
     as_json: bool
     speed: float
     """Of the rehearsal's sandbox; 0 for a real run."""
+    allowed: tuple[Path, ...] = ()
+    """Folders in which input files may lie, beside those that the ledger knows of."""
+    by_list: bool = True
+    """Whether the plan was made with what is known of the models."""
 
     @property
     def rehearsal(self) -> bool:
@@ -112,12 +117,16 @@ async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) 
         if tight := make_room(needed(seat.limits for seat in seats.values())):
             say(tight)
         wish = Wish(listed=settings.prices, chosen=order.chosen, may_ask=not order.rehearsal and not order.yes)
-        prices = await price(wish, seats, folder, effects)
+        where = {name: (seat.base_url, seat.account) for name, seat in seats.items()}
+        quotes = SystemShelf(state_folder(environ) / "quotes")
+        kept = None if order.rehearsal else KeptQuotes(quotes, effects.clock, where)
+        prices = await price(wish, seats, folder, effects, kept)
         progress = Progress()
         context = RunContext(
             ledger=ledger,
             folder=folder,
             inputs=Path(settings.inputs),
+            allowed_inputs=tuple(map(Path, settings.allowed_inputs)),
             effects=effects,
             prices=prices,
             progress=progress,
@@ -164,13 +173,14 @@ async def _settle_plan(order: Order, ledger: Ledger, effects: Effects) -> BatchS
         stored = await ledger.read_meta("settings")
         if stored is None:
             raise InputError(f"{order.root} was never planned. Run its manifest first: clipmill run MANIFEST")
-        settings = BatchSettings.from_json(stored)
+        settings = BatchSettings.from_json(stored).allowing(order.allowed)
     else:
         with reading(ledger.path, effects) as reader:
             refuse_undecided(compare(plan.items, reader), order.on_change)
             await write_plan(ledger, plan.items, reader, order.on_change, effects.clock.now())
-        settings = BatchSettings.of_plan(plan)
-        await ledger.write_meta({"name": plan.name, "settings": settings.to_json()})
+        settings = replace(BatchSettings.of_plan(plan), by_list=order.by_list)
+        await ledger.write_meta({"name": plan.name})
+    await ledger.write_meta({"settings": settings.to_json()})
     cap = order.max_cost_usd
     if cap is not None:
         await ledger.write_meta({"max_cost_override_usd": cap})
@@ -192,6 +202,10 @@ def _tell(order: Order, folder: BatchFolder, outcome: Outcome, reader: Reader) -
         f"{summary.name}: {done} of {count(summary.total, 'item')} done, {count(summary.clips_done, 'clip')} in "
         f"{folder.clips}; {summary.failed} failed, {summary.in_doubt} in doubt; {_spent(summary)}."
     )
+    if summary.clips_done:
+        say(f"To look at them: {shlex.join(['clipmill', 'report', str(folder.root), '--open'])}")
+    if summary.failed or summary.in_doubt:
+        say(f"What went wrong, and what to do: {shlex.join(['clipmill', 'results', str(folder.root)])}")
     if reason:
         say(f"Paused: {reason}")
     if code in {Exit.PAUSED, Exit.INTERRUPTED, Exit.TERMINATED}:

@@ -126,6 +126,12 @@ class Reader:
             else {},
         )
 
+    def committed_usd(self) -> dict[State, float]:
+        """Return what the budget counts for each state, over all revisions."""
+        with told_as_our_errors(self.path):
+            query = "SELECT state, sum(committed_micro_usd) FROM item GROUP BY state"
+            return {State(state): micro / rows.MICRO for state, micro in self._database.execute(query)}
+
     def _states(self) -> Counter[str]:
         """Count the items by the state of their latest revision, without a look at the rows: indices hold it all."""
         every = "SELECT state, count(*) FROM item GROUP BY state"

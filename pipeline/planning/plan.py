@@ -42,6 +42,8 @@ class Plan:
     manifest_sha256: str
     folder: Path
     """The manifest's folder, in which the inputs lie."""
+    allowed: tuple[Path, ...] = ()
+    """Further folders in which they may lie, absolute."""
     items: Sequence[Item]
     """Of a long plan they lie in a temporary file: read them one after the other."""
     limits: Limits
@@ -62,14 +64,20 @@ def offline_providers(effects: Effects) -> Callable[[str], Provider]:
     return lambda name: find_provider(name)(None, effects)
 
 
-def plan_file(path: Path, providers: Callable[[str], Provider], *, quotes: Mapping[str, float] | None = None) -> Plan:
+def plan_file(
+    path: Path,
+    providers: Callable[[str], Provider],
+    *,
+    quotes: Mapping[str, float] | None = None,
+    allowed: Sequence[Path] = (),
+) -> Plan:
     """Read a manifest and plan it. Raises ProblemsFound with every problem of the file and of what it refers to."""
     from pipeline.manifest.validate import read_manifest
 
     manifest, problems = read_manifest(path)
     if manifest is None:
         raise ProblemsFound(list(problems))
-    return make_plan(manifest, providers, quotes=quotes, problems=problems)
+    return make_plan(manifest, providers, quotes=quotes, problems=problems, allowed=allowed)
 
 
 def make_plan(
@@ -78,6 +86,7 @@ def make_plan(
     *,
     quotes: Mapping[str, float] | None = None,
     problems: Iterable[Problem] = (),
+    allowed: Sequence[Path] = (),
 ) -> Plan:
     """Plan a checked manifest.
 
@@ -86,14 +95,15 @@ def make_plan(
         providers: gives a provider by its name, to check and price with; raises InputError for an unknown one.
         quotes: prices in US dollars by `quote_key`.
         problems: what reading the manifest has found already; told with the rest.
+        allowed: folders, beside the manifest's, in which its files may lie.
 
     Raises:
         ProblemsFound: with every problem, warnings among them, if any is an error.
     """
     findings = Findings()
-    planner = Planner(manifest, providers, quotes or {}, findings)
+    planner = Planner(manifest, providers, quotes or {}, findings, allowed)
     items = no_items()
-    sums = _estimate(_kept(items, planner.items(expand(manifest, findings))))
+    sums = _estimate(_kept(items, planner.items(expand(manifest, findings, allowed))))
     planner.warn_of_cleanup()
     told = [*problems, *findings.told()]
     if any(problem.severity is Severity.ERROR for problem in told):
@@ -103,6 +113,7 @@ def make_plan(
         manifest_path=manifest.path,
         manifest_sha256=manifest.text_sha256,
         folder=manifest.folder,
+        allowed=tuple(folder.absolute() for folder in allowed),
         items=items.sealed(),
         limits=manifest.limits,
         provider_limits=planner.limits(),

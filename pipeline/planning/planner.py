@@ -16,7 +16,8 @@ from pipeline.planning.limits import EffectiveLimits, effective_limits
 from pipeline.providers.base import GenerationRequest, InputFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from pipeline.manifest.model import Entry, Manifest
     from pipeline.planning.draft import Draft, Settings
@@ -41,12 +42,13 @@ class Planner:
         providers: Callable[[str], Provider],
         quotes: Mapping[str, float],
         findings: Findings,
+        allowed: Sequence[Path] = (),
     ) -> None:
         self._manifest = manifest
         self._find_provider = providers
         self._quotes = quotes
         self._findings = findings
-        self._inputs = Inputs(manifest.folder)
+        self._inputs = Inputs(manifest.folder, allowed)
         self._providers: dict[str, Provider | InputError] = {}
         self._entry: Entry | None = None
         """The one whose items are being made. What is remembered of settings is of its own; no other has the same."""

@@ -23,13 +23,14 @@ from pipeline.providers.base import Account
 from pipeline.providers.http import Wire
 from pipeline.providers.origin import check_base_url, origin_of
 from pipeline.providers.transport import Patience
+from tests.providers.dialects import DIALECTS
 from tests.providers.loopback import CANARY, MP4, Received, Script, answer, loopback, provided
-from tests.torture.fuzz_targets import dialects
+from tests.torture.fuzz_targets import documented
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
 
-    from tests.providers.conformance import Dialect
+    from tests.providers.dialect import Dialect
 
 HASTE = Patience(connect_s=2.0, submit_s=1.0, claim_s=1.0, look_s=1.0, gap_s=1.0)
 PACKAGE = Path(__file__).parents[2] / "pipeline"
@@ -58,7 +59,9 @@ def with_addresses(value: Any, address: str) -> Any:
     return {
         **names,
         **{
-            name: address if isinstance(inner, str) and ("/" in inner or "url" in name) else with_addresses(inner, address)
+            name: address
+            if isinstance(inner, str) and ("/" in inner or "url" in name)
+            else with_addresses(inner, address)
             for name, inner in value.items()
         },
     }
@@ -70,7 +73,7 @@ async def whole_way(provider: Any, dialect: Dialect) -> None:
     receipt = accepted.receipt if isinstance(accepted, Accepted) else dialect.held()
     found = await provider.look(receipt)
     outputs = found.outputs if isinstance(found, Ready) else ()
-    if dialect.capabilities.has_claim_step:
+    if dialect.can.has_claim_step:
         claimed = await provider.claim(receipt)
         outputs = claimed.outputs if isinstance(claimed, Claimed) else ()
     if isinstance(found, Streaming):
@@ -82,13 +85,14 @@ async def whole_way(provider: Any, dialect: Dialect) -> None:
 
 
 def answers_with(dialect: Dialect, address: str) -> Any:
-    """Answer as the vendor documents, with the address wherever there is room for one."""
-    finished = {**dialect.running, "status": "COMPLETED"}
+    """Answer as the vendor documents of a finished job, with the address wherever there is room for one."""
+    records = [record for method in ("submit", "look", "claim") for record in documented(dialect, method)]
+    whole = {name: value for record in records for name, value in record.items() if name not in {"error", "detail"}}
+    is_small = str(dialect.running["status"]).islower()
+    whole |= {"status": "completed" if is_small else "COMPLETED", "data": [{"url": address}]}
 
     def script(request: Received) -> Script:
-        documented = [dialect.accepted, finished, dialect.result or finished]
-        whole = {key: value for record in documented for key, value in record.items()}
-        return answer(with_addresses({**whole, "data": [{"url": address}]}, address))
+        return answer(with_addresses(whole, address))
 
     return script
 
@@ -97,7 +101,7 @@ def answers_with(dialect: Dialect, address: str) -> Any:
 
 
 @pytest.mark.parametrize("address", ADDRESSES)
-@pytest.mark.parametrize("dialect", dialects(), ids=lambda each: each.capabilities.name)
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda each: each.can.name)
 async def test_no_address_that_a_vendor_sends_is_followed_elsewhere(dialect: Dialect, address: str) -> None:
     async with loopback(answer(MP4), host=EVIL) as evil:
         target = address.replace("{evil}", f"{EVIL}:{evil.port}")
@@ -142,7 +146,7 @@ def leading(**ports: int) -> Iterator[effects.Effects]:
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-@pytest.mark.parametrize("dialect", dialects(), ids=lambda each: each.capabilities.name)
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda each: each.can.name)
 async def test_no_call_of_a_provider_follows_a_redirect(dialect: Dialect, status: int) -> None:
     async with loopback(answer(dialect.accepted)) as elsewhere:
         script = answer({}, status, {"Location": elsewhere.url + "/v1/queue/m"})
@@ -174,7 +178,9 @@ async def test_a_download_is_redirected_to_allowed_addresses_alone(target: str) 
 # T5: the table of addresses is in tests/providers/test_origin.py; here is what is done with it
 
 
-@pytest.mark.parametrize("addresses", [["10.0.0.1"], ["8.8.8.8", "127.0.0.1"], ["::ffff:169.254.169.254"], ["64:ff9b::a00:1"]])
+@pytest.mark.parametrize(
+    "addresses", [["10.0.0.1"], ["8.8.8.8", "127.0.0.1"], ["::ffff:169.254.169.254"], ["64:ff9b::a00:1"]]
+)
 async def test_a_name_that_leads_into_the_users_network_is_not_connected_to(addresses: list[str]) -> None:
     connected: list[str] = []
 
@@ -196,7 +202,9 @@ async def test_a_name_that_leads_into_the_users_network_is_not_connected_to(addr
 # T6
 
 
-@pytest.mark.parametrize("url", ["http://api.example.com", "http://10.0.0.1", "http://0.0.0.0:80", "http://localhost.evil.example"])
+@pytest.mark.parametrize(
+    "url", ["http://api.example.com", "http://10.0.0.1", "http://0.0.0.0:80", "http://localhost.evil.example"]
+)
 def test_a_key_never_travels_without_tls(url: str) -> None:
     with pytest.raises(InputError, match="use https"):
         check_base_url(url)
@@ -237,7 +245,7 @@ async def asked_over(server_side: ssl.SSLContext) -> tuple[object, list[str]]:
     trusting = effects.tls_context()
     AUTHORITY.configure_trust(trusting)
     made = replace(effects.system(), connector=lambda fresh: aiohttp.TCPConnector(ssl=trusting, force_close=fresh))
-    dialect = dialects()[0]
+    dialect = DIALECTS[0]
     async with over_tls(server_side) as (port, asked):
         account = Account(key=CANARY, base_url=f"https://localhost:{port}{dialect.path}")
         provider = dialect.factory(account, made, patience=HASTE)
@@ -295,6 +303,14 @@ def test_tls_secrets_are_written_nowhere(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 def test_a_file_of_keys_cannot_move_the_base_url(tmp_path: Path) -> None:
-    lines = ["VENICE_API_KEY=a-key", "VENICE_BASE_URL=https://evil.example", "https_proxy=http://evil.example", "PATH=/tmp"]
+    lines = [
+        "VENICE_API_KEY=a-key",
+        "VENICE_BASE_URL=https://evil.example",
+        "https_proxy=http://evil.example",
+        "PATH=/tmp",
+    ]
     (tmp_path / ".env").write_text("\n".join([*lines, "export MODELMAX_BASE_URL='https://evil.example'"]))
-    assert environment({"MODELMAX_API_KEY": "mine"}, tmp_path) == {"VENICE_API_KEY": "a-key", "MODELMAX_API_KEY": "mine"}
+    assert environment({"MODELMAX_API_KEY": "mine"}, tmp_path) == {
+        "VENICE_API_KEY": "a-key",
+        "MODELMAX_API_KEY": "mine",
+    }

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.cli.front_door import Said
-    from tests.providers.conformance import Dialect
+    from tests.providers.dialect import Dialect
 
 PROMPT = "A secret violet heron"
 SECRETS = {
@@ -77,7 +77,7 @@ def live(folder: Path, dialect: Dialect, *prompts: str, door: object = echoing, 
             "jsonl": ("results", root, "--format", "jsonl"),
             "resolve": ("resolve", root),
             "check": ("check", root),
-            "models": ("models", "--provider", dialect.capabilities.name),
+            "models": ("models", "--provider", dialect.can.name),
             "report": ("report", root),
             "export": ("export", root, "--to", "sidecars"),
         }
@@ -115,10 +115,10 @@ DOUBTFUL = {BilledAt.SUBMIT: Fault.SUBMIT_502, BilledAt.CLAIM: Fault.CLAIM_502}
 """By the call that bills: what makes a doubt of each, whose evidence is kept."""
 
 
-@pytest.mark.parametrize("dialect", emulated(), ids=lambda each: each.capabilities.name)
+@pytest.mark.parametrize("dialect", emulated(), ids=lambda each: each.can.name)
 @pytest.mark.parametrize("is_faulty", [False, True], ids=["sound", "faulty"])
 def test_the_key_is_in_no_byte_that_is_written(tmp_path: Path, dialect: Dialect, is_faulty: bool) -> None:
-    faults = {DOUBTFUL[dialect.capabilities.billed_at]: 1.0} if is_faulty else {}
+    faults = {DOUBTFUL[dialect.can.billed_at]: 1.0} if is_faulty else {}
     life = live(tmp_path, dialect, "A fox", "[sandbox: refuse] A wolf", "A bear", faults=faults)
     assert life.said["run"].code == (4 if is_faulty else 3), life.said["run"].err
     files = life.files()
@@ -173,7 +173,7 @@ def test_a_key_that_only_a_file_holds_is_known_too(tmp_path: Path) -> None:
 
 
 def test_a_signed_address_is_in_the_ledger_and_in_nothing_that_is_shown(tmp_path: Path) -> None:
-    dialect = next((each for each in emulated() if each.capabilities.download_hosts), None)
+    dialect = next((each for each in emulated() if each.can.download_hosts), None)
     assert dialect is not None
     linked = type(dialect)(**{**vars(dialect), "request": _linked(dialect.request)})
     umask = os.umask(0)
@@ -207,7 +207,7 @@ HOLDS_PROMPTS = {"ledger.sqlite", "results.jsonl"}
 SHOWS_PROMPTS = {"plan", "show", "show --json", "csv", "jsonl"}
 
 
-@pytest.mark.parametrize("dialect", emulated(), ids=lambda each: each.capabilities.name)
+@pytest.mark.parametrize("dialect", emulated(), ids=lambda each: each.can.name)
 def test_a_prompt_is_in_the_ledger_and_the_results_alone(tmp_path: Path, dialect: Dialect) -> None:
     life = live(tmp_path, dialect, PROMPT, f"[sandbox: refuse] {PROMPT}")
     for path, data in life.files().items():

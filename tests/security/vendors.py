@@ -27,23 +27,24 @@ from pipeline.sandbox.app import make_app
 from pipeline.sandbox.settings import Render, SandboxSettings
 from pipeline.sandbox.state import open_state
 from tests.cli.front_door import Said
-from tests.torture.fuzz_targets import dialects
+from tests.providers.dialects import DIALECTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from aiohttp.typedefs import Handler
 
-    from tests.providers.conformance import Dialect
+    from tests.providers.dialect import Dialect
 
 KEY = "sk-canary-9d41/7e+c2b8a5f60"
 """With characters that URLs and JSON may escape."""
-EMULATED = ("modelmax", "venice")
+EMULATED = {"modelmax": "", "venice": "/api/v1", "openai-videos": "/openai/v1"}
+"""What the sandbox stands in for, and where below its origin."""
 
 
 def emulated() -> list[Dialect]:
     """Return the providers that the sandbox stands in for; a new one is there once the sandbox serves its path."""
-    return [each for each in dialects() if each.capabilities.name in EMULATED]
+    return [each for each in DIALECTS if each.can.name in EMULATED]
 
 
 @dataclass
@@ -60,9 +61,9 @@ class Vendor:
     def environ(self, key: str = KEY) -> dict[str, str]:
         """Return the variables that point every provider here."""
         told = {}
-        for dialect in dialects():
-            told[dialect.capabilities.key_variable] = key
-            told[dialect.capabilities.base_url_variable] = self.url + dialect.path
+        for dialect in DIALECTS:
+            told[dialect.can.key_variable] = key
+            told[dialect.can.base_url_variable] = self.url + EMULATED.get(dialect.can.name, dialect.path)
         return told
 
 
@@ -83,7 +84,7 @@ async def echoing(request: web.Request, handler: Handler) -> web.StreamResponse:
     escaped = "".join(f"\\u{ord(letter):04x}" for letter in key)
     text = json.dumps({**body, "echo": key}).removesuffix("}") + f', "echo_escaped": "{escaped}"}}'
     headers = {"X-Echo": key, "X-Balance-Remaining": "1"}
-    if request.path.endswith(("/status", "/retrieve")):
+    if request.method == "POST" or request.path.endswith("/status"):
         headers["Content-Encoding"] = "gzip"
         return web.Response(body=gzip.compress(text.encode()), status=response.status, headers=headers)
     return web.Response(text=text, status=response.status, headers=headers, content_type="application/json")
@@ -106,7 +107,9 @@ def vendor(door: Any = as_it_is, **settings: Any) -> Iterator[Vendor]:
         stop = asyncio.Event()
         loops.append(asyncio.get_running_loop())
         state, threads = open_state(None, open_database), SystemThreads()
-        chosen = SandboxSettings(render=Render.TEMPLATE, limits=False, durations_s=dict.fromkeys(EMULATED, 0.0), **settings)
+        chosen = SandboxSettings(
+            render=Render.TEMPLATE, limits=False, durations_s=dict.fromkeys(EMULATED, 0.0), **settings
+        )
         app = make_app(chosen, clock=SystemClock(), state=state, threads=threads)
         app.middlewares.insert(0, at_the_door)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
@@ -161,5 +164,5 @@ def manifest_of(dialect: Dialect, *prompts: str, **more: Any) -> str:
     """Return a manifest with one entry for each prompt, as JSON, which is YAML too."""
     request = dialect.request
     clips = [{"id": f"c{number}", "prompt": prompt} for number, prompt in enumerate(prompts)]
-    head = {"version": 1, "name": "attacked", "provider": dialect.capabilities.name, "model": request.model}
+    head = {"version": 1, "name": "attacked", "provider": dialect.can.name, "model": request.model}
     return json.dumps({**head, "parameters": dict(request.parameters), "clips": clips, **more})

@@ -46,11 +46,12 @@ if TYPE_CHECKING:
 ROOT = Path("/batch")
 HOST, PORT = "127.0.0.1", 8000
 ORIGIN = f"http://{HOST}:{PORT}"
-BASE_URLS = {"modelmax": ORIGIN, "venice": f"{ORIGIN}/api/v1"}
-MODELS = {"modelmax": "veo-3", "venice": "wan-2-7-text-to-video"}
+BASE_URLS = {"modelmax": ORIGIN, "venice": f"{ORIGIN}/api/v1", "openai-videos": f"{ORIGIN}/openai/v1"}
+MODELS = {"modelmax": "veo-3", "venice": "wan-2-7-text-to-video", "openai-videos": "sora-2"}
 PARAMETERS = {
     "modelmax": {"duration_seconds": 8},
     "venice": {"duration_seconds": 5, "aspect_ratio": "16:9", "resolution": "720p"},
+    "openai-videos": {"duration_seconds": 4, "aspect_ratio": "16:9", "resolution": "720p"},
 }
 
 
@@ -143,6 +144,9 @@ class Batch:
     """Providers that stand in for the installed ones, by name."""
     results_every_s: float = RESULTS_EVERY_S
     """The least time between two rewrites of the results."""
+    root: Path = ROOT
+    """The batch's folder; another one where the world is the real one."""
+    base_urls: dict[str, str] = field(default_factory=lambda: BASE_URLS)
     progress: Progress = field(default_factory=Progress)
     """That of the latest run."""
 
@@ -166,7 +170,7 @@ class Batch:
         self, effects: Effects, stop: Stop, on_change: OnChange | None = None, chosen: frozenset[str] | None = None
     ) -> Outcome:
         """What one process does."""
-        folder = BatchFolder(ROOT)
+        folder = BatchFolder(self.root)
         make_folder(effects.files, folder.root)
         ledger = await Ledger.open(folder.ledger, effects, {"pid": 1})
         with reading(folder.ledger, effects) as reader:
@@ -204,7 +208,7 @@ class Batch:
     def seat(self, name: str, effects: Effects) -> Seat:
         """Return a provider with a key."""
         factory = self.factory(name)
-        account = Account(key=self.key, base_url=BASE_URLS[name])
+        account = Account(key=self.key, base_url=self.base_urls[name])
         documented = factory.capabilities.limits
         limits = {
             "in_flight": 100,

@@ -1,15 +1,13 @@
 """What is fuzzed: the manifest's reader, the providers' JSON answers, the walk through an MP4.
 
 A target takes a random and tries one input. What it returns is empty, or a sentence that says what was wrong; what it
-raises is wrong as well. Providers are found through the conformance suite, so a new one is fuzzed without a word here.
+raises is wrong as well. Providers are found through their dialects, so a new one is fuzzed without a word here.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import math
-import random
 import zlib
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -25,73 +23,61 @@ from pipeline.effects import system
 from pipeline.errors import BrokenClip, ProblemsFound
 from pipeline.manifest.validate import read_manifest
 from pipeline.planning.plan import make_plan, offline_providers
-from pipeline.providers.answers import (
-    Accepted,
-    Ambiguous,
-    ClaimAnswer,
-    Claimed,
-    Failed,
-    FetchAnswer,
-    LookAnswer,
-    ModelsAnswer,
-    QuoteAnswer,
-    Running,
-    Streaming,
-    SubmitAnswer,
-)
-from pipeline.providers.base import Account, BilledAt
+from pipeline.providers.answers import Accepted, Ambiguous, Claimed, Failed, Running, Streaming
+from pipeline.providers.base import Account
 from pipeline.providers.decode import Malformed, decode_object
 from tests.manifest.golden import GOLDEN
-from tests.providers import test_conformance
-from tests.providers.conformance import KEYS, Conformance, Dialect
-from tests.providers.loopback import CANARY, MP4
+from tests.providers.dialect import UNIONS
+from tests.providers.dialects import DIALECTS
+from tests.providers.loopback import CANARY, DROP, MP4, Loopback
 from tests.support import mp4s
 from tests.support.simulation.world import World
 from tests.torture.mutation import worse_bytes, worse_json, worse_size
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Callable, Iterator
 
     from pipeline.manifest.model import Manifest
+    from tests.providers.dialect import Dialect
 
-assert test_conformance, "importing it is what declares the dialects"
 REPOSITORY = Path(__file__).parents[2]
 PLANNED_MOST = 2_000
 """Manifests of more items are read and not planned: a million items is sound, and takes its time."""
 HOST, PORT = "127.0.0.1", 8000
+NOBODY = Loopback(lambda _: DROP, port=PORT)
+"""The vendor's address, as a dialect wants it."""
 
 
 # The manifest's reader
 
-YAML_WORDS = tuple(
-    word.encode()
-    for word in (
-        *(
-            "- ",
-            "? ",
-            ": ",
-            "{",
-            "}",
-            "[",
-            "]",
-            ", ",
-            "\n",
-            "  ",
-            "\t",
-            "#",
-            "|\n",
-            ">-\n",
-            "---\n",
-            "...\n",
-            "%YAML 1.1\n",
-        ),
-        *("&a ", "*a", "<<: *a\n", "!!python/object/apply:os.system ", "!!set ", "!!binary ", "!x ", "!!int "),
-        *("~", ".nan", "-.inf", "1e999", "0o17", "0x1F", "16:9", "0012", "no", "2024-01-01", "9" * 1001, "\ufeff"),
-        *("'", '"', "\\", '"\\ud800"', '"\\x00"', "\x85", " ", "{{", "{a.b}", "{", "\u202e", "é"),
-        *("version: ", "clips:\n", "matrix: {a: [1, 2]}", "repeat: 3", "rows: x.csv", "metadata: {}", "exclude: []"),
-        *("image: /etc/passwd", "options: {a: 1}", "limits: {}", "prices: {}", "providers: {}", "parameters: {}"),
-    )
-) + (b"\x00", b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xff\xfe")
+YAML_WORDS = (
+    *(
+        b"- ",
+        b"? ",
+        b": ",
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b", ",
+        b"\n",
+        b"  ",
+        b"\t",
+        b"#",
+        b"|\n",
+        b">-\n",
+        b"---\n",
+        b"...\n",
+    ),
+    *(b"&a ", b"*a", b"<<: *a\n", b"!!python/object/apply:os.system ", b"!!set ", b"!!binary ", b"!x ", b"!!int "),
+    *(b"~", b".nan", b"-.inf", b"1e999", b"0o17", b"0x1F", b"16:9", b"0012", b"no", b"2024-01-01", b"9" * 1001),
+    *(b"'", b'"', b"\\", b'"\\ud800"', b'"\\x00"', b" ", b"{{", b"{a.b}", b"%YAML 1.1\n", b"x-a: ", b"id: "),
+    *(b"version: ", b"clips:\n", b"matrix: {a: [1, 2]}", b"repeat: 3", b"rows: x.csv", b"metadata: {}", b"exclude: []"),
+    *(b"image: /etc/passwd", b"options: {a: 1}", b"limits: {}", b"prices: {}", b"providers: {}", b"parameters: {}"),
+    *("\ufeff".encode(), "\x85".encode(), "\u202e".encode(), "\u2028".encode(), "é".encode()),
+    *(b"\x00", b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xff\xfe"),
+)
 
 
 def manifests() -> list[bytes]:
@@ -138,7 +124,8 @@ def items_of(manifest: Manifest) -> int:
 
 # The walk through an MP4
 
-BOXES = (b"ftyp", b"moov", b"mvhd", b"trak", b"tkhd", b"mdia", b"mdhd", b"hdlr", b"minf", b"stbl", b"stsd", b"stts") + (
+BOXES = (
+    *(b"ftyp", b"moov", b"mvhd", b"trak", b"tkhd", b"mdia", b"mdhd", b"hdlr", b"minf", b"stbl", b"stsd", b"stts"),
     *(b"stsz", b"stz2", b"mdat", b"moof", b"mfhd", b"traf", b"tfhd", b"tfdt", b"trun", b"mvex", b"trex", b"mehd"),
     *(b"sidx", b"avc1", b"vide", b"soun", b"free", b"uuid"),
 )
@@ -184,36 +171,20 @@ class Boxes:
 
 # The providers' answers
 
+NAMES = (
+    *("request_id", "queue_id", "id", "model", "status", "status_url", "response_url", "download_url", "data", "url"),
+    *("usage", "video_seconds", "video_resolution", "quote", "execution_duration", "progress", "object", "seconds"),
+    *("error", "message", "type", "code", "details", "issues", "credits_refunded", "model_spec", "constraints"),
+)
 TEXTS = (
-    *("", "COMPLETED", "FAILED", "IN_QUEUE", "PROCESSING", "job-1", "veo-3", "video/mp4", "true", "0"),
+    *("", "COMPLETED", "FAILED", "IN_QUEUE", "PROCESSING", "completed", "failed", "job-1", "veo-3", "video/mp4", "0"),
     *("/v1/queue/veo-3/requests/job-1", "/v1/queue/veo-3/requests/job-1/status", "/v1/queue/m/requests/x/content/0"),
     *("https://evil.example/x", "//evil.example/x", "http://127.0.0.1:8000/clip", "https://media.venice.ai/x", "@evil"),
-    *("/v1/queue/../admin", "/v1/queue/m/requests/x/%2e%2e", "http://[::1]/x", "file:///etc/passwd"),
+    *("/v1/queue/../admin", "/v1/queue/m/requests/x/%2e%2e", "http://[::1]/x", "file:///etc/passwd", "../../x"),
     *(CANARY, f"Bearer {CANARY}", "data:video/mp4;base64,AAAA", "data:video/mp4;base64,#"),
 )
-STATUSES = (
-    *[200] * 12,
-    201,
-    202,
-    204,
-    206,
-    301,
-    302,
-    307,
-    400,
-    401,
-    402,
-    403,
-    404,
-    408,
-    409,
-    410,
-    413,
-    415,
-    422,
-    425,
-    429,
-) + (*(500, 502, 503, 504, 520, 599),)
+REFUSALS = (400, 401, 402, 403, 404, 408, 409, 410, 413, 415, 422, 425, 429)
+STATUSES = (*[200] * 12, 201, 202, 204, 206, 301, 302, 307, *REFUSALS, 500, 502, 503, 504, 520, 599)
 HEADERS = {
     "Content-Type": ("application/json", "text/html", "video/mp4", ""),
     "Content-Encoding": ("gzip", "deflate", "br", "identity", "x-gzip"),
@@ -222,7 +193,7 @@ HEADERS = {
     "X-Balance-Remaining": ("1.5", "nan", "x"),
     "Location": ("https://evil.example/", f"/x?{CANARY}"),
     "Set-Cookie": (f"a={CANARY}",),
-    "X-Venice-Model-Deprecation-Warning": ("soon \x7f", CANARY),
+    "X-Venice-Model-Deprecation-Warning": ("soon", CANARY),
 }
 ERRORS: tuple[Any, ...] = (
     {"error": "it did not work"},
@@ -230,19 +201,19 @@ ERRORS: tuple[Any, ...] = (
     {"error": "x", "code": "INVALID_MODEL", "details": {"a": {"_errors": ["b"]}}, "issues": [{"path": ["x"]}]},
     {"detail": "x"},
 )
-CALLS: dict[str, Any] = {
-    "submit": SubmitAnswer,
-    "look": LookAnswer,
-    "claim": ClaimAnswer,
-    "fetch": FetchAnswer,
-    "quote": QuoteAnswer,
-    "models": ModelsAnswer,
-}
 
 
-def dialects() -> list[Dialect]:
-    """Return every provider that the conformance suite knows, each with its documented answers."""
-    return [suite.dialect for suite in Conformance.__subclasses__()]
+def documented(dialect: Dialect, method: str) -> list[dict[str, Any]]:
+    """Return what a vendor is documented to answer to a call, as far as it is JSON; never nothing."""
+    found = []
+    for example in dialect.examples():
+        try:
+            record = json.loads(example.script.data.partition(b"\r\n\r\n")[2])
+        except ValueError:
+            continue
+        if example.method == method and isinstance(record, dict):
+            found.append(record)
+    return found or [{}]
 
 
 @dataclass
@@ -263,12 +234,12 @@ class Answers:
             app = web.Application(client_max_size=1 << 26)
             app.router.add_route("*", "/{rest:.*}", self._answer)
             world.serve(app, HOST, PORT)
-            resolve, world.loop.resolve = world.loop.resolve, self._resolve
-            self._known = resolve
+            self._known, world.loop.resolve = world.loop.resolve, self._resolve
             effects = world.effects(world.process("caller"))
+            self._bodies = {(d.can.name, method): documented(d, method) for d in DIALECTS for method in d.methods}
             self._providers = [
                 (each, each.factory(Account(key=CANARY, base_url=f"http://{HOST}:{PORT}{each.path}"), effects))
-                for each in dialects()
+                for each in DIALECTS
             ]
             try:
                 yield
@@ -286,63 +257,40 @@ class Answers:
 
     def attempt(self, chance: random.Random) -> str:
         dialect, provider = chance.choice(self._providers)
-        can = dialect.capabilities
-        name = chance.choice([each for each in CALLS if is_a_call(can, each)])
+        name = chance.choice(dialect.methods)
         self._draw(chance, dialect, name)
         held = dialect.held()
         if name in {"look", "claim"} and chance.random() < 0.3:
             held = type(held)(job_id=chance.choice(TEXTS), model=chance.choice(TEXTS), answer=_once_taken(chance, held))
         self.asked.clear()
-        calls: dict[str, Callable[[], Any]] = {
-            "submit": lambda: provider.submit(dialect.request, {}),
-            "look": lambda: provider.look(held),
-            "claim": lambda: provider.claim(held),
-            "fetch": lambda: provider.fetch(held, _output(chance, dialect)),
-            "quote": lambda: provider.quote(dialect.request),
-            "models": lambda: provider.models(),
-        }
+        calls = dialect.calls(provider, NOBODY, held)
+        calls["fetch"] = lambda: provider.fetch(held, _output(chance, dialect))
         outcome = self._world.run(calls[name]())
         if isinstance(outcome, Streaming):
             self._world.run(outcome.source.close())
-        return self._judge(name, can, outcome)
+        return self._judge(dialect, name, outcome)
 
     def _draw(self, chance: random.Random, dialect: Dialect, name: str) -> None:
-        bodies = {
-            "submit": [dialect.accepted],
-            "look": [
-                dialect.running,
-                {**dialect.running, "status": "COMPLETED"},
-                {**dialect.running, "status": "FAILED"},
-            ],
-            "claim": [dialect.result or {}],
-            "fetch": [{}],
-            "quote": [dialect.quoted or {}],
-            "models": [dialect.listed or {}],
-        }[name]
         self.status = chance.choice(STATUSES)
-        base = chance.choice(ERRORS) if self.status >= 300 and chance.random() < 0.8 else chance.choice(bodies)
-        self.body = worse_json(chance, base, KEYS, TEXTS)
+        is_error = self.status >= 300 and chance.random() < 0.8
+        base = chance.choice(ERRORS) if is_error else chance.choice(self._bodies[dialect.can.name, name])
+        self.body = worse_json(chance, base, NAMES, TEXTS)
         if name in {"look", "fetch"} and chance.random() < 0.1:
             self.body = worse_bytes(chance, MP4, [self.body])
         picked = chance.sample(sorted(HEADERS), chance.choice((0, 0, 1, 2)))
-        self.headers = {header: chance.choice(HEADERS[header]).replace("\x7f", "") for header in picked}
+        self.headers = {header: chance.choice(HEADERS[header]) for header in picked}
         if self.headers.get("Content-Encoding") in {"gzip", "deflate"} and chance.random() < 0.7:
             squeeze = zlib.compressobj(wbits=31 if self.headers["Content-Encoding"] == "gzip" else 15)
             self.body = squeeze.compress(self.body) + squeeze.flush()
 
-    def _judge(self, name: str, can: Any, outcome: Any) -> str:
-        if not isinstance(outcome, get_args(CALLS[name])):
+    def _judge(self, dialect: Dialect, name: str, outcome: Any) -> str:
+        if not isinstance(outcome, get_args(UNIONS[name])):
             return f"{name} answered {outcome!r}"
-        strangers = [
-            each for each in self.asked if each.startswith("//") and not _is_ours(each[2:], can.download_hosts)
-        ]
-        if strangers or len([each for each in self.asked if not each.startswith("//")]) > 4:
+        hosts = [each[2:] for each in self.asked if each.startswith("//")]
+        strangers = [host for host in hosts if not _is_ours(host, dialect.can.download_hosts)]
+        if strangers or len(self.asked) - len(hosts) > 4:
             return f"{name} asked {self.asked}"
-        bills = can.billed_at is (BilledAt.SUBMIT if name == "submit" else BilledAt.CLAIM) and name in {
-            "submit",
-            "claim",
-        }
-        if bills and not is_safe(self.status, outcome):
+        if name == dialect.billing and not is_safe(self.status, outcome):
             return f"{name}, which bills, was answered {self.status} {self.body[:80]!r}, which was read as {outcome!r}"
         if isinstance(outcome, Accepted) and not outcome.receipt.job_id.strip():
             return "a job without an id was accepted"
@@ -350,11 +298,6 @@ class Answers:
         if not isinstance(outcome, Streaming):
             told += json.dumps(asdict(outcome), allow_nan=False, ensure_ascii=False, default=str).encode().decode()
         return f"{name} shows the key: {told[:300]}" if CANARY in told else ""
-
-
-def is_a_call(can: Any, name: str) -> bool:
-    """Tell whether a vendor has a call."""
-    return {"claim": can.has_claim_step, "quote": can.quotes, "models": can.lists_models}.get(name, True)
 
 
 def is_safe(status: int, outcome: Any) -> bool:
@@ -372,7 +315,7 @@ def is_safe(status: int, outcome: Any) -> bool:
 def _once_taken(chance: random.Random, held: Any) -> dict[str, Any]:
     """Return an answer as a ledger may hold it: whatever it says, it was taken for a JSON object once."""
     try:
-        return decode_object(worse_json(chance, dict(held.answer), KEYS, TEXTS))
+        return decode_object(worse_json(chance, dict(held.answer), NAMES, TEXTS))
     except Malformed:
         return {}
 
@@ -382,11 +325,10 @@ def _is_ours(host: str, suffixes: tuple[str, ...]) -> bool:
 
 
 def _output(chance: random.Random, dialect: Dialect) -> Any:
-    from pipeline.providers.answers import Output
-
-    name = "path" if dialect.result is not None else "download_url"
-    sound = "/v1/queue/veo-3/requests/job-1/content/0" if name == "path" else f"http://{HOST}:{PORT}/clip"
-    return Output(index=0, location={name: sound if chance.random() < 0.6 else chance.choice(TEXTS)})
+    sound = dialect.output(NOBODY)
+    if chance.random() < 0.6:
+        return sound
+    return type(sound)(index=0, location=dict.fromkeys(sound.location, chance.choice(TEXTS)))
 
 
 # All of them

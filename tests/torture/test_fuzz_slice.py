@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pipeline.providers.registry import provider_names
+from tests.providers.dialects import DIALECTS, VENICE
 from tests.torture.fuzz import play
-from tests.torture.fuzz_targets import TARGETS, Answers, Boxes, Manifests, dialects
+from tests.torture.fuzz_targets import TARGETS, Answers, Boxes, Manifests
 from tests.torture.mutation import worse_bytes, worse_json
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def test_nothing_that_others_wrote_does_harm(name: str) -> None:
 
 
 def test_every_provider_of_the_package_is_fuzzed() -> None:
-    assert {dialect.capabilities.name for dialect in dialects()} == set(provider_names())
+    assert {dialect.can.name for dialect in DIALECTS} == set(provider_names())
 
 
 def test_a_run_can_be_repeated_from_its_number() -> None:
@@ -44,8 +45,8 @@ def test_the_fuzzer_notices_what_is_wrong(tmp_path: Path) -> None:
         def _draw(self, chance: random.Random, dialect: object, name: str) -> None:
             self.status, self.headers, self.body = 200, {}, b"{}"
 
-        def _judge(self, name: str, can: object, outcome: object) -> str:
-            return super()._judge("submit", can, "accepted")
+        def _judge(self, dialect: object, name: str, outcome: object) -> str:
+            return super()._judge(VENICE, "submit", "accepted")
 
     answers = Leaky(SEED)
     with answers.open():
