@@ -115,8 +115,9 @@ class Difference:
 def meet(items: Iterable[Item], known: Known) -> Iterator[tuple[Item, JobHead | None]]:
     """Yield every item with the latest revision that the ledger has of it."""
     waiting = iter(items)
+    is_new = not known.total()
     while page := list(islice(waiting, CHUNK)):
-        heads = known.heads([item.id for item in page])
+        heads = {} if is_new else known.heads([item.id for item in page])
         for item in page:
             yield item, heads.get(item.id)
 
