@@ -61,7 +61,9 @@ def test_a_top_level_of_the_wrong_kind_is_told_and_nothing_else_breaks(tmp_path:
     lines = [line for line in HEAD.splitlines() if not line.startswith(f"{key}:")]
     text = "\n".join([*lines, "clips:", "- {id: a, prompt: b}", f"{key}: {value}", ""])
 
-    wrong = [message for message in told(tmp_path, text) if message.startswith("m.yaml:6:" if key in HEAD else "m.yaml:7:")]
+    wrong = [
+        message for message in told(tmp_path, text) if message.startswith("m.yaml:6:" if key in HEAD else "m.yaml:7:")
+    ]
 
     assert wrong or (key in {"provider", "model"} and value == "abc")
 
