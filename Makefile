@@ -12,7 +12,7 @@ DEMO := manifests/quickstart.yaml
 DEMO_FOLDER := output/quickstart-sandbox
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check judges torture torture-long attack bench lock sbom docs clean
+.PHONY: help demo test check judges torture torture-long attack bench lock sbom screenshots docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,9 +29,9 @@ check: $(VENV)/.dev ## Lint, formatting and types
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 
-judges: $(VENV)/.dev ## Run the tests that need other programs; what is missing is named and skipped
+judges: $(VENV)/.judges ## Run the tests that need other programs; what is missing is named and skipped
 	@for part in ffprobe:"nobody else reads the clips" chromium:"nobody looks at the report" \
-	  npm:"no stranger's client is tried" fusermount3:"no power is cut" strace:"no order of calls is checked"; do \
+	  fusermount3:"no power is cut" strace:"no order of calls is checked"; do \
 	  command -v "$${part%%:*}" >/dev/null || echo "missing: $${part%%:*} ($${part#*:})"; done
 	@$(BIN)/python -m pytest -q -m judge -rs || [ $$? -eq 5 ]
 
@@ -73,11 +73,16 @@ RESOLVE := $(VENV)/supply/bin/uv pip compile --quiet --universal --python-versio
 lock: $(VENV)/.supply ## Renew the locks; nothing that is younger than a week is taken
 	@$(RESOLVE) --no-header --exclude-newer "7 days" --extra all --group dev pyproject.toml -o requirements/dev.txt
 	@$(RESOLVE) --no-header --exclude-newer "7 days" --group supply pyproject.toml -o requirements/supply.txt
+	@$(RESOLVE) --no-header --exclude-newer "7 days" --extra all --group dev --group judges -c requirements/dev.txt \
+	  pyproject.toml -o requirements/judges.txt
 
 sbom: $(VENV)/.supply ## Write build/sbom.json, the bill of materials of the lock (CycloneDX)
 	@mkdir -p build
 	@$(VENV)/supply/bin/cyclonedx-py requirements requirements/dev.txt --pyproject pyproject.toml \
 	  --output-reproducible --of JSON -o build/sbom.json
+
+screenshots: $(VENV)/.judges ## Take the pictures of the README again: a real run on the sandbox, in Chromium
+	@$(BIN)/python -m docs.screenshots
 
 docs: $(VENV)/.dev ## Write the generated pages again
 	@$(BIN)/python docs/state_machine.py > docs/state-machine.md.new
@@ -109,4 +114,9 @@ $(VENV)/.dev: pyproject.toml requirements/dev.txt | $(VENV)/made
 $(VENV)/.supply: requirements/supply.txt | $(VENV)/made
 	@$(PYTHON) -m venv $(VENV)/supply
 	@$(VENV)/supply/bin/python -m pip $(QUIETLY) install $(HASHED) -r requirements/supply.txt
+	@touch $@
+
+$(VENV)/.judges: requirements/judges.txt | $(VENV)/.dev
+	@echo "Installing what the judges need into $(VENV) ..."
+	@$(LOCKED) -r requirements/judges.txt
 	@touch $@

@@ -61,4 +61,5 @@ def pytest_configure(config: pytest.Config) -> None:
     state = TemporaryDirectory(prefix="clipmill-tests-")
     config.add_cleanup(state.cleanup)
     os.environ["XDG_STATE_HOME"] = state.name
+    os.environ["XDG_CACHE_HOME"] = f"{state.name}/cache"
     sys.addaudithook(refuse_other_machines)

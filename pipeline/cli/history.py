@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from pipeline.cli.columns import columns
 from pipeline.cli.console import count, duration, plain, usd
 from pipeline.cli.doubts import ways_out, window
-from pipeline.cli.redact import redact, redact_text
 from pipeline.cli.sentences import COST_SAYS, EVENT_SAYS, STATE_SAYS
 from pipeline.jobs.codec import job_to_json
 from pipeline.jobs.job import CostIs
@@ -21,6 +20,7 @@ from pipeline.jobs.state import IN_DOUBT, UNSUCCESSFUL, ClipState, EventKind, St
 from pipeline.jobs.trouble import what_to_do
 from pipeline.ledger.results import result
 from pipeline.providers.answers import Billing
+from pipeline.providers.redact import redact, redact_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -33,6 +33,7 @@ COMMANDS = {
     "resolve": "Settle what is in doubt, item by item or all at once.",
     "retry": "Have items that ended without a clip attempted once more.",
     "check": "Hold a batch's ledger against its files; fetch again what is missing.",
+    "report": "Write a page with every clip, the cost, the time, and what went wrong.",
     "models": "List a provider's models and what they can do.",
     "schema": "Print the manifest's JSON schema.",
     "sandbox": "Run the emulator of the providers as a server.",

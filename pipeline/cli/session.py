@@ -18,6 +18,7 @@ from pipeline.cli.console import ask, count, put_json, say, usd
 from pipeline.cli.descriptors import make_room, needed
 from pipeline.cli.elsewhere import note_folder
 from pipeline.cli.epoch import begin_epoch
+from pipeline.cli.price_hints import priced_line
 from pipeline.cli.rehearsal import sandbox_child
 from pipeline.cli.seats import make_seats
 from pipeline.cli.settings import BatchSettings
@@ -34,7 +35,7 @@ from pipeline.providers.registry import account_from, find_provider
 from pipeline.runner.batch import BatchRun, Outcome
 from pipeline.runner.cleanup import vendors_to_ask
 from pipeline.runner.context import RunContext
-from pipeline.runner.money import Prices, ask_quotes
+from pipeline.runner.money import KeptQuotes, Prices, ask_quotes
 from pipeline.runner.progress import Progress
 from pipeline.runner.reconcile import OnChange, compare, refuse_undecided, write_plan
 from pipeline.runner.stop import Stop
@@ -69,6 +70,10 @@ class Order:
     as_json: bool
     speed: float
     """Of the rehearsal's sandbox; 0 for a real run."""
+    allowed: tuple[Path, ...] = ()
+    """Folders in which input files may lie, beside those that the ledger knows of."""
+    by_list: bool = True
+    """Whether the plan was made with what is known of the models."""
 
     @property
     def rehearsal(self) -> bool:
@@ -117,12 +122,16 @@ async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) 
             stack.push_async_callback(seat.provider.close)
         if tight := make_room(needed(seat.limits for seat in seats.values())):
             say(tight)
-        prices = await _price(order, settings, seats, folder, effects)
+        where = {name: (seat.base_url, seat.account) for name, seat in seats.items()}
+        quotes = SystemShelf(state_folder(environ) / "quotes")
+        kept = None if order.rehearsal else KeptQuotes(quotes, effects.clock, where)
+        prices = await _price(order, settings, seats, folder, effects, kept)
         progress = Progress()
         context = RunContext(
             ledger=ledger,
             folder=folder,
             inputs=Path(settings.inputs),
+            allowed_inputs=tuple(map(Path, settings.allowed_inputs)),
             effects=effects,
             prices=prices,
             progress=progress,
@@ -169,15 +178,16 @@ async def _settle_plan(order: Order, ledger: Ledger, effects: Effects) -> BatchS
         stored = await ledger.read_meta("settings")
         if stored is None:
             raise InputError(f"{order.root} was never planned. Run its manifest first: clipmill run MANIFEST")
-        settings = BatchSettings.from_json(stored)
+        settings = BatchSettings.from_json(stored).allowing(order.allowed)
     else:
         with reading(ledger.path, effects) as reader:
             difference = compare(plan.items, reader.jobs())
         refuse_undecided(difference, order.on_change)
         now = effects.clock.now()
         await write_plan(ledger, difference, [item.id for item in plan.items], order.on_change, now)
-        settings = BatchSettings.of_plan(plan)
-        await ledger.write_meta({"name": plan.name, "settings": settings.to_json()})
+        settings = replace(BatchSettings.of_plan(plan), by_list=order.by_list)
+        await ledger.write_meta({"name": plan.name})
+    await ledger.write_meta({"settings": settings.to_json()})
     cap = order.max_cost_usd
     if cap is not None:
         await ledger.write_meta({"max_cost_override_usd": cap})
@@ -189,7 +199,12 @@ async def _settle_plan(order: Order, ledger: Ledger, effects: Effects) -> BatchS
 
 
 async def _price(
-    order: Order, settings: BatchSettings, seats: Mapping[str, Seat], folder: BatchFolder, effects: Effects
+    order: Order,
+    settings: BatchSettings,
+    seats: Mapping[str, Seat],
+    folder: BatchFolder,
+    effects: Effects,
+    kept: KeptQuotes | None,
 ) -> Prices:
     """Learn what is still to be bought would cost, say so, and ask where nobody knows.
 
@@ -203,8 +218,10 @@ async def _price(
         before = reader.summary()
         listed = Prices(listed=settings.prices)
         unpriced = _unpriced(reader, listed, seats, order.chosen)
-        quotes, why = await ask_quotes(unpriced, quoting, effects) if unpriced else ({}, [])
-        prices = Prices(listed=settings.prices, quotes=quotes)
+        quotes, why = await ask_quotes(unpriced, quoting, effects, kept) if unpriced else ({}, [])
+        now = effects.clock.monotonic()
+        quoted_at = {key: now - age_s for key, age_s in kept.ages_s.items()} if kept else {}
+        prices = Prices(listed=settings.prices, quotes=quotes, quoted_at=quoted_at)
         fresh_usd, fresh, unknown = _sum(reader, prices, seats, order.chosen)
     for sentence in why:
         say(sentence)
@@ -220,7 +237,7 @@ async def _price(
     if unknown and cap is not None:
         raise InputError(
             f"There is a cap of {usd(cap)}, and nobody says what {', '.join(sorted(unknown))} costs, so the cap cannot "
-            f"be kept. Add a price, for example  prices: {{{min(unknown)}: {{usd_per_second: 0.40}}}}"
+            f"be kept. Add what you pay to the manifest's `prices`: {priced_line(min(unknown))}."
         )
     if unknown and not order.rehearsal and not order.yes:
         question = f"Nobody says what {', '.join(sorted(unknown))} costs, and there is no --max-cost. Go on?"
@@ -282,6 +299,10 @@ def _tell(order: Order, folder: BatchFolder, outcome: Outcome, reader: Reader) -
         f"{summary.name}: {done} of {count(summary.total, 'item')} done, {count(summary.clips_done, 'clip')} in "
         f"{folder.clips}; {summary.failed} failed, {summary.in_doubt} in doubt; {_spent(summary)}."
     )
+    if summary.clips_done:
+        say(f"To look at them: {shlex.join(['clipmill', 'report', str(folder.root), '--open'])}")
+    if summary.failed or summary.in_doubt:
+        say(f"What went wrong, and what to do: {shlex.join(['clipmill', 'results', str(folder.root)])}")
     if reason:
         say(f"Paused: {reason}")
     if code in {Exit.PAUSED, Exit.INTERRUPTED, Exit.TERMINATED}:

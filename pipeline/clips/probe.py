@@ -12,10 +12,10 @@ between frames; a decoder that hangs within one frame is not stopped by it.
 from __future__ import annotations
 
 import importlib.util
-import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pipeline.clips.readable import Readable
 from pipeline.errors import InputError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def decode(files: Files, path: Path, monotonic: Callable[[], float], limit_s: fl
     frames = corrupt = 0
     try:
         # The format is named, so that no other demuxer (playlists, which open further files) is ever tried.
-        with av.open(_Readable(files, path), format="mp4", metadata_errors="replace") as container:
+        with av.open(Readable(files, path), format="mp4", metadata_errors="replace") as container:
             if not container.streams.video:
                 return DecodeFacts(frames=0, corrupt=0, stopped_because="it has no video track")
             video = container.streams.video[0]
@@ -92,32 +92,3 @@ def decode(files: Files, path: Path, monotonic: Callable[[], float], limit_s: fl
     except av.FFmpegError as error:
         return DecodeFacts(frames=frames, corrupt=corrupt, stopped_because=error.strerror or type(error).__name__)
     return DecodeFacts(frames=frames, corrupt=corrupt)
-
-
-class _Readable(io.RawIOBase):
-    """A file of the `Files` effect as PyAV wants one. The mutable state is the position."""
-
-    def __init__(self, files: Files, path: Path) -> None:
-        self._files = files
-        self._path = path
-        self._size = files.size(path)
-        self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._files.read(self._path, self._position, size)
-        self._position += len(data)
-        return data
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        self._position = base + offset
-        return self._position
-
-    def tell(self) -> int:
-        return self._position

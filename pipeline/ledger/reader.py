@@ -103,6 +103,12 @@ class Reader:
             else {},
         )
 
+    def committed_usd(self) -> dict[State, float]:
+        """Return what the budget counts for each state, over all revisions."""
+        with told_as_our_errors(self.path):
+            query = "SELECT state, sum(committed_micro_usd) FROM item GROUP BY state"
+            return {State(state): micro / rows.MICRO for state, micro in self._database.execute(query)}
+
     def jobs(self) -> Iterator[Job]:
         """Yield the latest revision of every item, in the manifest's order."""
         return self._jobs(f"{LATEST} ORDER BY position")

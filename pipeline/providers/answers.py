@@ -209,6 +209,11 @@ class ModelInfo:
     aspect_ratios: tuple[str, ...] = ()
     audio: str = ""
     """always, never, optional; empty where unknown."""
+    needs: tuple[str, ...] = ()
+    """The inputs without which it is refused: image, end_image, video, references."""
+    refuses: tuple[str, ...] = ()
+    """Which of duration_seconds, resolution and aspect_ratio it takes none of; what is in no list is not known."""
+    prompt_characters_max: int | None = None
     notes: tuple[str, ...] = ()
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         Receipt,
         SubmitAnswer,
     )
+    from pipeline.providers.catalogue import Table
 
 MEDIA_PARAMETERS = {
     "image": "image",
@@ -211,11 +212,15 @@ class Provider(Protocol):
 class TakesCatalogue(Protocol):
     """A provider that can be given its vendor's list of models, as `Catalogue.answer` had it. Optional."""
 
+    @property
+    def catalogue(self) -> Table:
+        """What requests are held against: the list that came with the package, or the one that was taken."""
+
     def take_catalogue(self, answer: Mapping[str, Any] | None, as_of: str) -> bool:
         """Hold requests against this list from now on, and write them by it; None for no list at all, built-in or not.
 
         `as_of` is the day on which the list was fetched, YYYY-MM-DD. Returns False, and changes nothing, for an answer
-        that cannot be read.
+        that cannot be read, or is older than the built-in list.
         """
 
 

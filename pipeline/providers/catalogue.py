@@ -79,6 +79,16 @@ class Model:
     """Whether the vendor's own list of models named it at the table's date."""
     notes: tuple[str, ...] = ()
 
+    @property
+    def refuses(self) -> tuple[str, ...]:
+        """The parameters that it takes none of, as opposed to those of which nothing is known."""
+        chosen = {
+            "duration_seconds": self.durations_s,
+            "resolution": self.resolutions,
+            "aspect_ratio": self.aspect_ratios,
+        }
+        return tuple(name for name, choices in chosen.items() if choices == ())
+
     def info(self) -> ModelInfo:
         """Return the public record of the model."""
         unlisted = () if self.listed else ("not in the vendor's public list; it may be renamed or retired",)
@@ -91,6 +101,9 @@ class Model:
             resolutions=self.resolutions or (),
             aspect_ratios=self.aspect_ratios or (),
             audio=self.audio,
+            needs=self.needs,
+            refuses=self.refuses,
+            prompt_characters_max=self.prompt_characters_max,
             notes=(*deprecated, *self.notes, *unlisted),
         )
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pipeline.providers.mask import Mask
 
 JSON_MAX_BYTES = 1 << 20
+WORDS_MAX_CHARACTERS = 300
 UNTOLD_HEADERS = frozenset({"set-cookie", "authorization", "proxy-authorization", "www-authenticate"})
 
 
@@ -86,6 +87,12 @@ class Reply:
             return self.record()
         except Malformed:
             return None
+
+    def words(self) -> str:
+        """Return a short body that is plain text, as some 429s and gateways send, on one line; empty for all else."""
+        text = self.body[:WORDS_MAX_CHARACTERS].decode(errors="replace").strip()
+        is_markup = text.startswith(("<", "{", "["))
+        return "" if is_markup or not text.isprintable() else text
 
     def ambiguous(self, message: str) -> Ambiguous:
         """Say of a call that can bill that this answer does not tell what became of it."""

@@ -15,6 +15,7 @@ from pipeline.providers.answers import (
     Ambiguous,
     Billing,
     Catalogue,
+    Deleted,
     Failed,
     Gone,
     ModelInfo,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from pipeline.effects import Effects
     from pipeline.providers.answers import (
         ClaimAnswer,
+        CleanupAnswer,
         FetchAnswer,
         LookAnswer,
         ModelsAnswer,
@@ -79,6 +81,15 @@ def video_path(receipt: Receipt, rest: str = "") -> str:
     return f"/videos/{path_segment(receipt.job_id)}{rest}"
 
 
+def gone_of(outcome: Reply | Unsent | Lost, what: str, statuses: set[int]) -> Gone | None:
+    """Return that a server does not know what it is asked about, if that is what it says, and not a proxy."""
+    if not isinstance(outcome, Reply) or outcome.status not in statuses:
+        return None
+    told = error_told(outcome)
+    is_its_word = told.is_api and not told.is_missing_route
+    return Gone(message=f"The server does not know {what} ({outcome.status}): {told.message}") if is_its_word else None
+
+
 class OpenAIVideos:
     """The provider. The mutable state is the wire, made on the first call."""
 
@@ -95,6 +106,7 @@ class OpenAIVideos:
         outputs_max=1,
         id_lifetime_s=None,
         key_is_optional=True,
+        cleans_up=True,
     )
 
     def __init__(self, account: Account | None, effects: Effects, *, patience: Patience | None = None) -> None:
@@ -146,7 +158,7 @@ class OpenAIVideos:
         outcome = await wire.ask("GET", video_path(receipt))
         if isinstance(outcome, Reply) and outcome.succeeded:
             return self._status(outcome)
-        return self._failure(outcome, "the job", gone=frozenset({400, 404, 410}))
+        return self._failure(outcome, "the job", gone={400, 404, 410})
 
     async def claim(self, receipt: Receipt) -> ClaimAnswer:  # noqa: ARG002  # the protocol's
         """Refuse: the create is the call that bills, and there is nothing to claim."""
@@ -170,7 +182,23 @@ class OpenAIVideos:
             case Reply() if 300 <= outcome.status < 400:
                 message = "The server keeps the clip at another address, which is not followed."
                 return Transient(message=message, status=outcome.status)
-        return self._failure(outcome, "the clip", gone=frozenset({404, 410}))
+        return self._failure(outcome, "the clip", gone={404, 410})
+
+    async def cleanup(self, receipt: Receipt) -> CleanupAnswer:
+        """`DELETE /videos/{id}` (OpenAI API reference, delete video). Not every server has it."""
+        if (wire := self._wire()) is None:
+            return NotSent(message=NO_ACCOUNT)
+        outcome = await wire.ask("DELETE", video_path(receipt))
+        if isinstance(outcome, Reply) and outcome.succeeded:
+            record = outcome.record_or_none() or {}
+            if record.get("deleted") is True or record.get("status") == "deleted" or outcome.status == 204:
+                return Deleted()
+            message = f"The server answered {outcome.status} and deleted nothing."
+            return Refused(scope=Scope.ITEM, kind="not_deleted", message=message)
+        if isinstance(outcome, Reply) and (outcome.status in {405, 501} or error_told(outcome).is_missing_route):
+            message = "The server has no call that deletes a video."
+            return Refused(scope=Scope.ITEM, kind="not_supported", message=message)
+        return self._failure(outcome, "the clip", gone={404, 410})
 
     async def quote(self, request: GenerationRequest) -> QuoteAnswer:  # noqa: ARG002  # the protocol's
         """Refuse: the format has no call that prices a request."""
@@ -237,21 +265,18 @@ class OpenAIVideos:
             return Gone(message=f"The server says that the job is {known}.")
         return Running(stage=Stage.QUEUED if known in QUEUED_WORDS else Stage.RUNNING, word=word[:64])
 
-    def _failure(self, outcome: Reply | Unsent | Lost, what: str, *, gone: frozenset[int]) -> Gone | SafeFailure:
+    def _failure(self, outcome: Reply | Unsent | Lost, what: str, *, gone: set[int]) -> Gone | SafeFailure:
         """Read the failure of a call about a job that was accepted and may be paid for: no refusal of it ends the job.
 
         A 403 has been met just after completion, so it is the account's only where the create says so too.
         """
         failure = self._safe_failure(outcome)
-        if not isinstance(failure, Refused):
-            return failure
-        assert isinstance(outcome, Reply)
-        told = error_told(outcome)
-        if outcome.status in gone and told.is_api and not told.is_missing_route:
-            return Gone(message=f"The server does not know {what} ({outcome.status}): {told.message}")
-        if failure.scope is Scope.ACCOUNT and outcome.status != 403:
-            return failure
-        return Transient(message=f"The server answered {outcome.status}: {told.message}", status=outcome.status)
+        if isinstance(outcome, Reply) and isinstance(failure, Refused):
+            if failure.scope is not Scope.ACCOUNT or outcome.status == 403:
+                message = f"The server answered {outcome.status}: {failure.message}"
+                failure = Transient(message=message, status=outcome.status)
+            return gone_of(outcome, what, gone) or failure
+        return failure
 
     def _safe_failure(self, outcome: Reply | Unsent | Lost) -> SafeFailure:
         if isinstance(outcome, Unsent):

@@ -91,11 +91,18 @@ class Venice:
         self._opened: Wire | None = None
         self._models: Table = table("venice")
 
+    @property
+    def catalogue(self) -> Table:
+        """What requests are held against."""
+        return self._models
+
     def take_catalogue(self, answer: Mapping[str, Any] | None, as_of: str) -> bool:
         """Hold requests against this answer of `GET /models?type=video` from now on, or against nothing."""
         if answer is None:
             self._models = NO_TABLE
             return True
+        if as_of < table("venice").as_of:
+            return False
         try:
             self._models = table_of(answer, as_of)
         except Malformed:

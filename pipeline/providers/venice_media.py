@@ -36,6 +36,8 @@ REFERENCES = (
 )
 GATED = ("end_image", "audio", "video", *REFERENCES, "keyframes")
 """Media that a model must be known to take."""
+STARTING = {"image", "scene_images"}
+"""What a model takes that can begin with an image, although it does not need one."""
 PICTURES = ("image", "end_image", "reference_images", "scene_images")
 
 
@@ -50,6 +52,8 @@ def media_problems(request: GenerationRequest, model: Model, known_models: Table
             yield error(name, f"{model.id} needs {'a reference' if need == 'references' else f'the {need}'}; add it.")
     if "image" in given and model.kind == "text-to-video":
         yield error("image", f"{model.id} makes clips from text alone; {image_sibling(model, known_models)}.")
+    elif "image" in given and model.takes is not None and "image" not in model.needs and not model.takes & STARTING:
+        yield error("image", f"{model.id} is not known to take image; leave it out.")
     if model.takes is not None:
         for name in GATED:
             if name in given and name not in model.takes and name not in model.needs:

@@ -79,18 +79,22 @@ def deprecation_of(value: object) -> Deprecation | None:
     )
 
 
+def positive(value: object) -> float | None:
+    """Return a number above nothing and below a million; None for anything else."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and 0 < value < 1e6 else None  # type: ignore[operator,arg-type]  # it is a number
+
+
 def whole(value: object) -> int | None:
     """Return a positive whole number; None for anything else."""
-    sound = isinstance(value, int | float) and not isinstance(value, bool) and value >= 1 and value == int(value)
-    return int(value) if sound else None  # type: ignore[call-overload]  # the line above has looked
+    number = positive(value)
+    return int(number) if number is not None and number.is_integer() else None
 
 
 def shape(constraints: Mapping[str, Any], known: tuple[float, float] | None) -> tuple[float, float] | None:
     """Return between which shapes a reference image must lie; `known` where the list does not say."""
-    ends = [constraints.get(f"reference_image_{end}_aspect_ratio") for end in ("min", "max")]
-    if not all(isinstance(end, int | float) and not isinstance(end, bool) and end > 0 for end in ends):
-        return known
-    return float(ends[0]), float(ends[1])  # type: ignore[arg-type]  # the lines above have looked
+    low, high = (positive(constraints.get(f"reference_image_{end}_aspect_ratio")) for end in ("min", "max"))
+    return known if low is None or high is None else (low, high)
 
 
 def takes_of(constraints: Mapping[str, Any], known: frozenset[str] | None) -> frozenset[str] | None:

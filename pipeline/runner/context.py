@@ -60,6 +60,8 @@ class RunContext:
     folder: BatchFolder
     inputs: Path
     """The folder that local input files are relative to."""
+    allowed_inputs: tuple[Path, ...] = ()
+    """Further folders in which they may lie."""
     effects: Effects
     prices: Prices
     progress: Progress

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import deque
+from collections import Counter, deque
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -89,6 +89,10 @@ class Lane:
     """Clips that looks found and that wait, their connections open, until there is a slot to download them in."""
     refusals: dict[str, tuple[str, int]] = field(default_factory=dict)
     """By model: the reason of its last refusal (empty where it is the model's), and how often in a row it was that."""
+    unanswered: Counter[str] = field(default_factory=Counter)
+    """By model: submits without a usable answer since the last one of it that was accepted."""
+    unanswered_in_a_row: int = 0
+    """The same, of all models together."""
     contested: dict[str, str] = field(default_factory=dict)
     """Vendor's ids that a second item was given as well, and which one that was."""
     not_sent: int = 0
@@ -284,6 +288,7 @@ class Lane:
             live.found_at = now
             self.run.progress.found += 1
             self.run.progress.unseen_s += self.schedule.finished(live, now)
+            self.changed()
 
     def finish(self, live: Live) -> None:
         """Stop following a job: it ended, is held, or its clips are home."""

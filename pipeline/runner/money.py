@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from pipeline.jobs.job import CostIs
@@ -13,7 +14,7 @@ from pipeline.runner.retry import backoff_s
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pipeline.effects import Effects
+    from pipeline.effects import Clock, Effects, Shelf
     from pipeline.manifest.model import Price
     from pipeline.providers.answers import QuoteAnswer
     from pipeline.providers.base import GenerationRequest, Provider
@@ -31,7 +32,7 @@ class Prices:
     quotes: dict[str, float] = field(default_factory=dict)
     """Dollars for one submit, by `planning.cost.quote_key`."""
     quoted_at: dict[str, float] = field(default_factory=dict)
-    """Monotonic; when each quote was last asked for, in this run."""
+    """Monotonic; when each quote was last asked for, which an earlier process may have done."""
 
     def of(self, name: str, provider: Provider, request: GenerationRequest) -> tuple[float | None, CostIs]:
         """Return the price of one submit of a request in dollars, and how it is known; None for unknown."""
@@ -74,8 +75,61 @@ async def refresh_quote(
         prices.quotes[key] = max(answer.price_usd, prices.quotes[key])
 
 
+class KeptQuotes:
+    """Quotes that outlive a process for an hour, so that a plan and the run after it ask once.
+
+    The mutable state is on the shelf, one record for each base URL and key, and `ages_s`, of the quotes taken from it.
+    """
+
+    def __init__(self, shelf: Shelf, clock: Clock, whereabouts: Mapping[str, tuple[str, str]]) -> None:
+        """Keep quotes on a shelf; `whereabouts` is the base URL and the key's fingerprint of each provider, by name."""
+        self._shelf = shelf
+        self._clock = clock
+        self._names = {
+            name: blake2b(f"{name} {base_url} {account}".encode(), digest_size=16).hexdigest()
+            for name, (base_url, account) in whereabouts.items()
+        }
+        self.ages_s: dict[str, float] = {}
+
+    def take(self, name: str, key: str) -> float | None:
+        """Return a provider's quote that is younger than an hour, or None."""
+        found: list[float] = []
+
+        def look(record: dict[str, Any]) -> dict[str, Any]:
+            fresh = self._fresh(record)
+            if key in fresh:
+                price_usd, at_s = fresh[key]
+                found.append(price_usd)
+                self.ages_s[key] = self._clock.now().timestamp() - at_s
+            return fresh
+
+        self._shelf.update(self._names[name], look)
+        return found[0] if found else None
+
+    def keep(self, name: str, key: str, price_usd: float) -> None:
+        """Keep a quote that was just given."""
+        now_s = self._clock.now().timestamp()
+        self._shelf.update(self._names[name], lambda record: {**self._fresh(record), key: [price_usd, now_s]})
+
+    def _fresh(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what of a record is a quote of the last hour; a file that somebody wrote into is no reason to stop."""
+        now_s = self._clock.now().timestamp()
+        return {
+            key: value
+            for key, value in record.items()
+            if isinstance(value, list)
+            and len(value) == 2
+            and all(isinstance(number, int | float) for number in value)
+            and value[0] > 0
+            and 0 <= now_s - value[1] < QUOTE_LIFE_S
+        }
+
+
 async def ask_quotes(
-    requests: Mapping[str, tuple[str, GenerationRequest]], providers: Mapping[str, Provider], effects: Effects
+    requests: Mapping[str, tuple[str, GenerationRequest]],
+    providers: Mapping[str, Provider],
+    effects: Effects,
+    kept: KeptQuotes | None = None,
 ) -> tuple[dict[str, float], list[str]]:
     """Ask for the price of each kind of request.
 
@@ -83,6 +137,7 @@ async def ask_quotes(
         requests: one (provider's name, request) for every `quote_key`.
         providers: those that can quote, by name; others are passed over.
         effects: for waiting where a vendor asks for it.
+        kept: quotes of the last hour, which are not asked for again; None to ask for all.
 
     Returns:
         Dollars by quote key, and a sentence for each that stays unknown.
@@ -92,9 +147,15 @@ async def ask_quotes(
     for key, (name, request) in requests.items():
         if name not in providers:
             continue
+        known = kept.take(name, key) if kept is not None else None
+        if known is not None:
+            quotes[key] = known
+            continue
         answer = await _ask(providers[name], request, effects)
         if isinstance(answer, Quoted) and answer.price_usd > 0:
             quotes[key] = answer.price_usd
+            if kept is not None:
+                kept.keep(name, key, answer.price_usd)
         elif isinstance(answer, Quoted):
             unknown.append(f"{name} quotes ${answer.price_usd} for {request.model}, which cannot be the price.")
         else:

@@ -15,6 +15,7 @@ from pipeline.providers.answers import (
     Ambiguous,
     ClaimAnswer,
     Claimed,
+    CleanupAnswer,
     FetchAnswer,
     LookAnswer,
     ModelsAnswer,
@@ -45,6 +46,7 @@ UNIONS = {
     "look": LookAnswer,
     "claim": ClaimAnswer,
     "fetch": FetchAnswer,
+    "cleanup": CleanupAnswer,
     "quote": QuoteAnswer,
     "models": ModelsAnswer,
 }
@@ -98,7 +100,13 @@ class Dialect:
     @property
     def methods(self) -> list[str]:
         """Return the calls that this vendor has."""
-        there = {"claim": self.can.has_claim_step, "quote": self.can.quotes, "models": self.can.lists_models}
+        can = self.can
+        there = {
+            "claim": can.has_claim_step,
+            "cleanup": can.cleans_up,
+            "quote": can.quotes,
+            "models": can.lists_models,
+        }
         return [method for method in UNIONS if there.get(method, True)]
 
     @property
@@ -134,6 +142,7 @@ class Dialect:
             "look": lambda: provider.look(receipt),
             "claim": lambda: provider.claim(receipt),
             "fetch": lambda: provider.fetch(receipt, self.output(server)),
+            "cleanup": lambda: provider.cleanup(receipt),
             "quote": lambda: provider.quote(self.request),
             "models": lambda: provider.models(),
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pipeline.providers.answers import (
     Catalogue,
     Claimed,
+    Deleted,
     Failed,
     Gone,
     Quoted,
@@ -64,6 +65,8 @@ VENICE = Dialect(
             {"error": "Media could not be found. Request may be invalid, expired, or deleted."}, 404
         ),
         ("fetch", Gone): answer(b"<Error><Code>NoSuchKey</Code></Error>", 404),
+        ("cleanup", Deleted): answer({"success": True}),
+        ("cleanup", Gone): answer({"error": "Media could not be found."}, 404),
         ("quote", Quoted): answer({"quote": 0.55}),
         ("models", Catalogue): answer({"data": [{"id": "wan-2.6-text-to-video", "type": "video", "model_spec": {}}]}),
     },
@@ -94,6 +97,8 @@ OPENAI_VIDEOS = Dialect(
         ),
         ("look", Gone): answer({"detail": "Video not found"}, 404),
         ("fetch", Gone): answer({"error": {"message": "Video content has expired", "code": None}}, 404),
+        ("cleanup", Deleted): answer({"id": "job-1", "object": "video.deleted", "deleted": True}),
+        ("cleanup", Gone): answer({"detail": "Video not found"}, 404),
         ("models", Catalogue): answer({"object": "list", "data": [{"id": "sora-2", "object": "model"}]}),
     },
     cannot=frozenset({("look", Streaming)}),

@@ -214,6 +214,8 @@ async def test_what_the_vendor_has_no_call_for_sends_nothing(dialect: Dialect) -
         async with provided(dialect.factory, dialect.at(server)) as provider:
             if not dialect.can.has_claim_step:
                 assert isinstance(await provider.claim(dialect.held()), Refused)
+            if not dialect.can.cleans_up:
+                assert isinstance(await provider.cleanup(dialect.held()), Refused)
             if not dialect.can.quotes:
                 assert isinstance(await provider.quote(dialect.request), Refused)
             if not dialect.can.lists_models:

@@ -14,6 +14,7 @@ from pipeline.providers.answers import (
     Accepted,
     Ambiguous,
     Billing,
+    Deleted,
     Failed,
     Gone,
     Output,
@@ -341,3 +342,28 @@ async def test_the_list_of_models_holds_names_alone() -> None:
     body = {"object": "list", "data": [{"id": "sora-2"}, {"id": ""}, {"id": 7}, "x"]}
     assert [model.id for model in (await answered("models", answer(body))).models] == ["sora-2"]
     assert isinstance(await answered("models", answer({"data": 7})), Transient)
+
+
+@pytest.mark.parametrize(
+    ("script", "kind", "says"),
+    [
+        (answer({"id": "v", "deleted": True}), Deleted, ""),
+        (answer(b"", 204), Deleted, ""),
+        (answer({"id": "v", "status": "deleted"}), Deleted, ""),
+        (answer({"id": "v", "deleted": False}), Refused, "deleted nothing"),
+        (answer({}), Refused, "deleted nothing"),
+        (answer(b"<html>"), Refused, "deleted nothing"),
+        (answer(b"<html>", 404), Refused, "OPENAI_VIDEOS_BASE_URL"),
+        (answer({"error": "x"}, 500), Transient, "500"),
+        (answer({"detail": "Not Found"}, 404), Refused, "no call that deletes"),
+        (answer({"detail": "Method Not Allowed"}, 405), Refused, "no call that deletes"),
+        (answer({"error": {"message": "Video not found"}}, 404), Gone, "Video not found"),
+        (answer({"error": {"message": "not ready"}}, 400), Transient, "not ready"),
+    ],
+)
+async def test_a_video_is_deleted_by_its_id_where_the_server_can(script: Script, kind: type, says: str) -> None:
+    async with loopback(script) as server, provided(OpenAIVideos, server.url + "/v1") as provider:
+        outcome = await provider.cleanup(Receipt(job_id="v/1", model="m", answer={}))
+        assert type(outcome) is kind
+        assert says in getattr(outcome, "message", "")
+        assert server.paths == ["DELETE /v1/videos/v%2F1"]

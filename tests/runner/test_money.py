@@ -10,7 +10,7 @@ from pipeline.jobs.job import CostIs
 from pipeline.manifest.model import Price
 from pipeline.planning.cost import quote_key
 from pipeline.providers.answers import NotSent, Quoted, Refused, Scope, Throttled, Transient
-from pipeline.runner.money import QUOTE_LIFE_S, QUOTE_TRIES, Prices, ask_quotes, refresh_quote
+from pipeline.runner.money import QUOTE_LIFE_S, QUOTE_TRIES, KeptQuotes, Prices, ask_quotes, refresh_quote
 from tests.runner.staged import CAPABILITIES
 from tests.support.batches import MODELS, an_item
 from tests.support.scripted_provider import Script, ScriptedProvider
@@ -143,3 +143,55 @@ def test_a_quote_that_cannot_be_a_price_is_none(usd: float) -> None:
     quotes, (told,), _, _ = asked(Quoted(price_usd=usd))
     assert quotes == {}
     assert "cannot be the price" in told
+
+
+class Shelf:
+    """Records in memory."""
+
+    def __init__(self) -> None:
+        self.records: dict[str, dict[str, Any]] = {}
+
+    def update(self, name: str, change: Any) -> None:
+        self.records[name] = change(self.records.get(name, {}))
+
+
+def kept_by(world: World, shelf: Shelf, account: str = "a") -> KeptQuotes:
+    return KeptQuotes(shelf, VirtualClock(world.loop), {"venice": ("https://api.venice.ai/api/v1", account)})
+
+
+def test_a_kept_quote_is_taken_for_an_hour_by_the_same_key_alone() -> None:
+    with World() as world:
+        shelf = Shelf()
+        kept_by(world, shelf).keep("venice", KEY, 0.55)
+        world.pass_time(QUOTE_LIFE_S - 60)
+        later = kept_by(world, shelf)
+        assert later.take("venice", KEY) == 0.55
+        assert later.ages_s[KEY] == pytest.approx(QUOTE_LIFE_S - 60)
+        assert later.take("venice", "another") is None
+        assert kept_by(world, shelf, account="b").take("venice", KEY) is None
+        world.pass_time(60)
+        assert kept_by(world, shelf).take("venice", KEY) is None
+        assert [*shelf.records.values()] == [{}, {}]
+
+
+@pytest.mark.parametrize("odd", ["0.55", [0.55], [0.55, "x"], [-1.0, 0.0], [0.55, 9e12], None, {}])
+def test_what_is_no_kept_quote_is_passed_over(odd: Any) -> None:
+    with World() as world:
+        shelf = Shelf()
+        kept_by(world, shelf).keep("venice", "another", 1.0)
+        for record in shelf.records.values():
+            record[KEY] = odd
+        assert kept_by(world, shelf).take("venice", KEY) is None
+        assert kept_by(world, shelf).take("venice", "another") == 1.0
+
+
+def test_quotes_that_are_kept_are_not_asked_for_and_those_that_are_asked_for_are_kept() -> None:
+    with World() as world:
+        effects = world.effects(world.process("asks"))
+        script = Script(CAPABILITIES["venice"], quotes=[Quoted(price_usd=0.7)])
+        shelf = Shelf()
+        for _ in range(2):
+            kept = kept_by(world, shelf)
+            asked = ask_quotes({KEY: ("venice", REQUEST)}, {"venice": script(None, effects)}, effects, kept)
+            assert world.run(asked) == ({KEY: 0.7}, [])
+        assert script.count("quote") == 1

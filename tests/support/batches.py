@@ -46,11 +46,12 @@ if TYPE_CHECKING:
 ROOT = Path("/batch")
 HOST, PORT = "127.0.0.1", 8000
 ORIGIN = f"http://{HOST}:{PORT}"
-BASE_URLS = {"modelmax": ORIGIN, "venice": f"{ORIGIN}/api/v1"}
-MODELS = {"modelmax": "veo-3", "venice": "wan-2-7-text-to-video"}
+BASE_URLS = {"modelmax": ORIGIN, "venice": f"{ORIGIN}/api/v1", "openai-videos": f"{ORIGIN}/openai/v1"}
+MODELS = {"modelmax": "veo-3", "venice": "wan-2-7-text-to-video", "openai-videos": "sora-2"}
 PARAMETERS = {
     "modelmax": {"duration_seconds": 8},
     "venice": {"duration_seconds": 5, "aspect_ratio": "16:9", "resolution": "720p"},
+    "openai-videos": {"duration_seconds": 4, "aspect_ratio": "16:9", "resolution": "720p"},
 }
 
 

@@ -62,8 +62,10 @@ SENTENCES = {
 """I1 to I17 are the specification's; I18 and I19 say of ends and of signals what its catalogue says."""
 
 KEY = "sk-canary-3f9a1c77d2e84b60"
+LOST_SUBMITS = (Fault.DROP_BEFORE_ACCEPT, Fault.DROP_AFTER_ACCEPT, Fault.SUBMIT_500, Fault.SUBMIT_502)
 AMBIGUOUS_FAULTS = {
-    "venice": (Fault.DROP_BEFORE_ACCEPT, Fault.DROP_AFTER_ACCEPT, Fault.SUBMIT_500, Fault.SUBMIT_502),
+    "venice": LOST_SUBMITS,
+    "openai-videos": LOST_SUBMITS,
     "modelmax": (Fault.CLAIM_DROP, Fault.CLAIM_502),
 }
 UNCHARGED = frozenset({State.PLANNED, State.REJECTED})
@@ -228,7 +230,7 @@ def what_is_done_is_cleaned_up(seen: Evidence) -> Iterator[str]:
         if (job.cleanup is CleanUp.DONE) > bool(vendors and (vendors.deleted or is_expired(seen, vendors))):
             yield f"{item_id} is said to be cleaned up, and the vendor still has it"
         wanted = seen.scenario.cleanup and seen.scenario.is_orderly and job.state is State.DONE
-        if wanted and job.provider == "venice" and job.cleanup is CleanUp.NONE:
+        if wanted and job.provider != "modelmax" and job.cleanup is CleanUp.NONE:
             yield f"{item_id} is done, and its copies at the vendor were left there"
 
 

@@ -1,4 +1,4 @@
-"""What the simulations play: the providers at their worst, and everything that can go wrong, a dozen and a half ways.
+"""What the simulations play: the providers at their worst, and everything that can go wrong, three dozen ways.
 
 A scenario is data; `stage` builds the world of it. Batches are small, since what matters is how many moments there are
 at which a process can die, and not how many items it has.
@@ -24,6 +24,7 @@ PRICES = {
     "modelmax/veo-3-fast": Price(usd_per_second=0.15),
     "venice/wan-2-7-text-to-video": Price(usd_per_second=0.11),
     f"venice/{VENICE_LINKED}": Price(usd_per_second=0.063),
+    "openai-videos/sora-2": Price(usd_per_second=0.10),
 }
 """As the sandbox charges."""
 CONCURRENT_BILLING = 2
@@ -108,6 +109,11 @@ def venice(count: int, model: str = "") -> tuple[Wanted, ...]:
     return tuple(Wanted(provider="venice", model=model or MODELS["venice"]) for _ in range(count))
 
 
+def openai_videos(count: int) -> tuple[Wanted, ...]:
+    """Return items of an OpenAI-style server's."""
+    return tuple(Wanted(provider="openai-videos") for _ in range(count))
+
+
 SUBMIT_FAULTS = {
     Fault.DROP_BEFORE_ACCEPT: 0.08,
     Fault.DROP_AFTER_ACCEPT: 0.08,
@@ -168,6 +174,30 @@ SCENARIOS = {
             settings={"venice_queue_per_minute": 6, "venice_retrieve_per_minute": 20, "venice_failures": 3},
             limits={"submits_per_minute": 6, "looks_per_minute": 20, "failures_per_30_s": 2},
         ),
+        Scenario(name="openai", items=openai_videos(3)),
+        Scenario(
+            name="openai-faults",
+            items=openai_videos(4),
+            faults=SUBMIT_FAULTS
+            | LOOK_FAULTS
+            | BODY_FAULTS
+            | {Fault.EARLY_404: 0.2, Fault.GENERATION_FAILURE: 0.06, Fault.GENERATION_ERROR: 0.06},
+            settings={"slow_s": 3.0, "early_404_s": 5.0},
+        ),
+        Scenario(name="openai-wire", items=openai_videos(3), wire_faults=0.08, late=(0.004, 80.0)),
+        Scenario(name="openai-signals", items=openai_videos(3), flavours=SIGNALS),
+        Scenario(
+            name="openai-budget",
+            items=openai_videos(5),
+            max_cost_usd=3 * 0.4,
+            faults={Fault.DROP_AFTER_ACCEPT: 0.25, Fault.GENERATION_FAILURE: 0.1},
+        ),
+        Scenario(
+            name="openai-cleanup",
+            items=openai_videos(3),
+            faults=LOOK_FAULTS | {Fault.TRUNCATE: 0.12, Fault.THROTTLE: 0.06},
+            cleanup=True,
+        ),
         Scenario(
             name="both",
             items=(
@@ -182,6 +212,28 @@ SCENARIOS = {
             name="cleanup",
             items=(*venice(2), *venice(2, VENICE_LINKED), *modelmax(1)),
             faults=LOOK_FAULTS | {Fault.TRUNCATE: 0.12, Fault.THROTTLE: 0.06},
+            cleanup=True,
+        ),
+        Scenario(
+            name="mixed-faults",
+            items=(
+                *modelmax(1, sample_count=2),
+                Wanted(provider="modelmax", model="veo-3-fast"),
+                *venice(2),
+                *venice(1, VENICE_LINKED),
+            ),
+            faults={
+                **SUBMIT_FAULTS,
+                **LOOK_FAULTS,
+                **BODY_FAULTS,
+                **CLAIM_FAULTS,
+                Fault.CLAIM_EMPTY: 0.1,
+                Fault.EARLY_404: 0.2,
+                Fault.EXPIRED_LINK: 0.15,
+                Fault.GENERATION_FAILURE: 0.06,
+                Fault.GENERATION_ERROR: 0.06,
+            },
+            settings={"slow_s": 3.0, "early_404_s": 5.0},
             cleanup=True,
         ),
         Scenario(

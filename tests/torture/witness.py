@@ -34,11 +34,15 @@ if TYPE_CHECKING:
     from tests.support.simulation.world import World
     from tests.torture.scenarios import Scenario
 
-SUBMIT = re.compile(r"POST (/api/v1/video/queue|/v1/queue/[^/]+)")
+SUBMIT = re.compile(r"POST (/api/v1/video/queue|/openai/v1/videos|/v1/queue/[^/]+)")
 CLAIM = re.compile(r"GET /v1/queue/[^/]+/requests/[^/]+")
-VENICE_SUBMIT = "POST /api/v1/video/queue"
+BILLING_SUBMITS = frozenset({"POST /api/v1/video/queue", "POST /openai/v1/videos"})
 RETRIEVE = "POST /api/v1/video/retrieve"
-CLEANS_UP = frozenset({"venice-complete", "venice-free"})
+CLEANS_UP = frozenset({"venice-complete", "venice-free", "openai-videos-delete"})
+NAMED_IN_PATH = frozenset({"modelmax-status", "modelmax-result"}) | {
+    f"openai-videos-{call}" for call in ("retrieve", "content", "delete")
+}
+"""Calls whose address holds the job's id."""
 CHANGES_NAMES = frozenset({"create", "write", "write the rest", "link", "replace", "unlink"})
 CLIENT_PORTS = 32768
 LEAVES_WITHIN_S = 0.15
@@ -122,7 +126,7 @@ class Witness:
         """Hold every call that makes a job or bills against the intents on disk, and every call against its pace."""
         process = self.world.network.process_of(exchange.connection)
         is_claim = CLAIM.fullmatch(exchange.line) is not None
-        if is_claim or exchange.line == VENICE_SUBMIT:
+        if is_claim or exchange.line in BILLING_SUBMITS:
             told_at_s = self._told_to_stop.get(process, math.inf)
             if self.world.loop.time() > told_at_s + LEAVES_WITHIN_S:
                 self.blame("I19", f"{exchange.line} leaves, and the run was told to stop at {told_at_s:.3f} s")
@@ -182,7 +186,7 @@ class Witness:
         assert self.vendor is not None
         if endpoint in {"venice-retrieve", "venice-complete"}:
             job_id = (await request.json()).get("queue_id", "")
-        elif endpoint in {"modelmax-status", "modelmax-result"}:
+        elif endpoint in NAMED_IN_PATH:
             job_id = request.match_info["id"]
         elif endpoint in {"modelmax-content", "venice-download", "venice-free"}:
             token = request.match_info.get("id") or request.match_info.get("token", "")
@@ -295,7 +299,8 @@ class Witness:
     def open_intents(self) -> list[tuple[str, str]]:
         """Return provider and item of every call that bills whose outcome is not on disk."""
         return self.auditor.rows(
-            "SELECT provider, id FROM item WHERE (provider = 'venice' AND state = 'submitting') OR state = 'claiming'"
+            "SELECT provider, id FROM item "
+            "WHERE (provider <> 'modelmax' AND state = 'submitting') OR state = 'claiming'"
         )
 
     def look_at_charges(self) -> None:
