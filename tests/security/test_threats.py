@@ -19,8 +19,6 @@ PAGE = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
 ROWS = [
     [cell.strip() for cell in line.strip("|").split(" | ")] for line in PAGE.splitlines() if re.match(r"\| T\d+ ", line)
 ]
-NOT_YET = {"pipeline/report/page.py"}
-"""Where a defence will live that a room yet to come brings along."""
 QUICK = ("key_as_an_option", "any_variable_in_a_file", "formulas", "private_addresses", "any_id")
 """Removals whose tests take a second; `python -m tests.security.removed` makes them all."""
 
@@ -31,7 +29,7 @@ def functions_of(path: str) -> frozenset[str]:
     return frozenset(node.name for node in walked if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
 
 
-def tests_of(row: list[str]) -> list[str]:
+def named_in(row: list[str]) -> list[str]:
     return re.findall(r"`(tests/[\w/]+\.py::test_\w+)`", row[3])
 
 
@@ -45,9 +43,9 @@ def test_a_row_names_files_and_tests_that_exist(row: list[str]) -> None:
     files = re.findall(r"`([\w./-]+)`", row[2])
     assert files
     for path in files:
-        assert path in NOT_YET or (ROOT / path).is_file(), path
-    assert tests_of(row)
-    for test in tests_of(row):
+        assert (ROOT / path).is_file(), path
+    assert named_in(row)
+    for test in named_in(row):
         path, _, name = test.partition("::")
         assert name in functions_of(path), test
 
@@ -57,7 +55,7 @@ def test_a_defence_of_every_threat_can_be_taken_away_and_its_test_is_on_the_page
     threat = row[0].split()[0]
     removals = [each for each in REMOVALS.values() if each.threat == threat]
     assert removals, f"nothing shows that the test of {threat} can fail"
-    told = tests_of(row)
+    told = named_in(row)
     for each in removals:
         assert any(test.startswith(each.test.partition("[")[0]) for test in told), (each.name, each.test)
 
