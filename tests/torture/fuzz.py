@@ -4,7 +4,8 @@
     python -m tests.torture.fuzz --target answers --seed 1 --run 4711   one run again, with its traceback
 
 A run fails if something is raised that is no verdict, if a verdict breaks its promise, if it takes more than
-`RUN_MOST_S` of its own time, or if the process dies: runs are made in processes of their own, since a parser in C can take one along.
+`RUN_MOST_S` of its own time, or if the process dies: runs are made in processes of their own, since a parser in C can
+take one along.
 """
 
 from __future__ import annotations
