@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from pipeline.clips.acceptance import Acceptance
 from pipeline.manifest.model import Price
 from pipeline.planning.limits import CONCURRENT_BILLING, CONCURRENT_DOWNLOADS, EffectiveLimits
 
@@ -26,6 +27,8 @@ class BatchSettings:
     prices: Mapping[str, Price]
     limits: Mapping[str, EffectiveLimits]
     """By provider."""
+    accept: Acceptance = field(default_factory=Acceptance)
+    """Which clips are wanted in a dataset; `ledger.reader` reads it."""
 
     @classmethod
     def of_plan(cls, plan: Plan) -> BatchSettings:
@@ -36,6 +39,7 @@ class BatchSettings:
             max_cost_usd=plan.limits.max_cost_usd,
             prices=plan.prices,
             limits=plan.provider_limits,
+            accept=plan.accept,
         )
 
     def limits_of(self, name: str, documented: DefaultLimits) -> EffectiveLimits:
@@ -61,4 +65,5 @@ class BatchSettings:
             max_cost_usd=value["max_cost_usd"],
             prices={name: Price(**price) for name, price in value["prices"].items()},
             limits={name: EffectiveLimits(**limits) for name, limits in value["limits"].items()},
+            accept=Acceptance.from_json(value.get("accept", {})),
         )

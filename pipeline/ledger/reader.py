@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pipeline.clips.acceptance import Acceptance
 from pipeline.jobs.state import ENDED, IN_DOUBT, UNSUCCESSFUL, State
 from pipeline.ledger import rows
 from pipeline.ledger.database import open_reader, told_as_our_errors
@@ -71,6 +72,10 @@ class Reader:
         with told_as_our_errors(self.path):
             row = self._database.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return json.loads(row[0]) if row else None
+
+    def acceptance(self) -> Acceptance:
+        """Return the rules of the manifest's `accept`, as they now are."""
+        return Acceptance.from_json((self.meta("settings") or {}).get("accept", {}))
 
     def summary(self) -> Summary:
         """Count items, clips and money."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from pipeline.clips.acceptance import judge
 from pipeline.durable import write_atomically
 from pipeline.jobs.job import CostIs
 from pipeline.jobs.state import ClipState, State
@@ -13,24 +14,25 @@ from pipeline.ledger.reader import reading
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from pipeline.clips.acceptance import Acceptance
     from pipeline.effects import Effects, Files
     from pipeline.jobs.job import Clip, Job
     from pipeline.paths import BatchFolder
 
-CLIP_FACTS = ("duration_s", "width", "height", "fps", "has_audio")
+CLIP_FACTS = ("duration_s", "width", "height", "fps", "has_audio", "codec", "frames", "fragmented", "decoded")
 
 
-def result(job: Job) -> dict[str, Any]:
-    """Return the line of one item."""
+def result(job: Job, rules: Acceptance) -> dict[str, Any]:
+    """Return the line of one item; its clips are held against the rules of the manifest's `accept`."""
     return {
         "id": job.item_id,
         "state": job.state.value,
         "provider": job.provider,
         "model": job.request.model,
         "prompt": job.request.prompt,
-        "parameters": _shown(dict(job.request.parameters)),
+        "parameters": shown(dict(job.request.parameters)),
         "metadata": dict(job.metadata),
-        "clips": [_clip(clip) for clip in job.clips if clip.state is ClipState.DONE],
+        "clips": [_clip(clip, rules) for clip in job.clips if clip.state is ClipState.DONE],
         "cost_usd": _cost_usd(job),
         "cost_is": job.cost_is.value,
         "provider_job_id": job.job_id or None,
@@ -41,13 +43,13 @@ def result(job: Job) -> dict[str, Any]:
     }
 
 
-def write_results(jobs: Iterable[Job], folder: BatchFolder, files: Files) -> int:
+def write_results(jobs: Iterable[Job], rules: Acceptance, folder: BatchFolder, files: Files) -> int:
     """Rewrite `results.jsonl` atomically and return the number of lines.
 
     Raises:
         DiskRefused: the old file is left as it was.
     """
-    lines = [json.dumps(result(job), ensure_ascii=False) for job in jobs]
+    lines = [json.dumps(result(job, rules), ensure_ascii=False) for job in jobs]
     write_atomically(files, folder.results, ("\n".join(lines) + "\n" if lines else "").encode())
     return len(lines)
 
@@ -55,12 +57,20 @@ def write_results(jobs: Iterable[Job], folder: BatchFolder, files: Files) -> int
 def rewrite_results(folder: BatchFolder, effects: Effects) -> None:
     """Make `results.jsonl` say what the ledger says; the caller holds the batch's lock. Raises as `write_results`."""
     with reading(folder.ledger, effects) as reader:
-        write_results(reader.jobs(), folder, effects.files)
+        write_results(reader.jobs(), reader.acceptance(), folder, effects.files)
 
 
-def _clip(clip: Clip) -> dict[str, Any]:
-    facts = {name: clip.facts.get(name) for name in CLIP_FACTS}
-    return {"file": clip.file, "sha256": clip.sha256, "bytes": clip.size_bytes, **facts}
+def _clip(clip: Clip, rules: Acceptance) -> dict[str, Any]:
+    verdict = judge(rules, clip.facts, clip.size_bytes)
+    return {
+        "file": clip.file,
+        "sha256": clip.sha256,
+        "bytes": clip.size_bytes,
+        **{name: clip.facts.get(name) for name in CLIP_FACTS},
+        "warnings": list(clip.warnings),
+        "accepted": verdict.accepted,
+        "rejected_because": list(verdict.reasons),
+    }
 
 
 def _cost_usd(job: Job) -> float | None:
@@ -71,12 +81,12 @@ def _cost_usd(job: Job) -> float | None:
     return round(job.committed_usd, 6)
 
 
-def _shown(value: Any) -> Any:
-    """Shorten data URLs, which can be megabytes and are not what a result is read for."""
+def shown(value: Any) -> Any:
+    """Return a parameter's value with data URLs shortened, which can be megabytes and are not what a result is read for."""
     if isinstance(value, str) and value.startswith("data:") and len(value) > 200:
         return f"{value[:64]}… ({len(value)} characters)"
     if isinstance(value, dict):
-        return {key: _shown(inner) for key, inner in value.items()}
+        return {key: shown(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_shown(inner) for inner in value]
+        return [shown(inner) for inner in value]
     return value

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
+    from pipeline.clips.acceptance import Acceptance
     from pipeline.effects import Effects
     from pipeline.manifest.model import Limits, Manifest, Price
     from pipeline.planning.draft import Draft, Settings
@@ -72,6 +73,7 @@ class Plan:
     provider_limits: Mapping[str, EffectiveLimits]
     """What holds for each provider that the items use."""
     prices: Mapping[str, Price]
+    accept: Acceptance
     estimate: Estimate
     warnings: tuple[Problem, ...]
 
@@ -133,6 +135,7 @@ def make_plan(
         limits=manifest.limits,
         provider_limits=planner.limits(),
         prices=manifest.prices,
+        accept=manifest.accept,
         estimate=_estimate(items),
         warnings=tuple(told),
     )
