@@ -82,7 +82,7 @@ def _cost_usd(job: Job) -> float | None:
 
 
 def shown(value: Any) -> Any:
-    """Return a parameter's value with data URLs shortened, which can be megabytes and are not what a result is read for."""
+    """Return a value with data URLs shortened, which can be megabytes and are not what a result is read for."""
     if isinstance(value, str) and value.startswith("data:") and len(value) > 200:
         return f"{value[:64]}… ({len(value)} characters)"
     if isinstance(value, dict):
