@@ -192,8 +192,11 @@ def learned_from(event: Event) -> list[str]:
             told.append(f"clip {data['index']}, {data['size_bytes']:,} bytes, sha256 {data['sha256'][:12]}…")
         case EventKind.CLIP_PUBLISHED:
             told.append(f"clip {data['index']} is {data['file']}")
-        case EventKind.CLIP_DISCARDED | EventKind.CLIP_LOST | EventKind.CLIP_MISSING | EventKind.CLIP_DECODED:
+        case EventKind.CLIP_DISCARDED | EventKind.CLIP_LOST | EventKind.CLIP_MISSING:
             told.append(f"clip {data['index']}")
+        case EventKind.CLIP_DECODED:
+            seen = data["decoded"]
+            told.append(f"clip {data['index']}, {count(seen['frames'], 'frame')}, {seen['corrupt']} of them damaged")
         case _:
             pass
     if "why" in data:

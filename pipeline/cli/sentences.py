@@ -49,7 +49,7 @@ EVENT_SAYS: Mapping[EventKind, str] = {
     EventKind.CLIP_LOST: "a clip is no longer to be had",
     EventKind.CLIP_PUBLISHED: "a clip has its final name",
     EventKind.CLIP_MISSING: "a finished clip is missing from disk; to be fetched again",
-    EventKind.CLIP_DECODED: "a decoder has seen every frame of a clip that it could",
+    EventKind.CLIP_DECODED: "a clip was decoded, frame by frame",
     EventKind.HISTORY_LOST: "the ledger was restored from a copy, and what happened since is not known; held in doubt",
     EventKind.DOUBT_RESUBMITTED: "the doubt was settled: submit it again",
     EventKind.DOUBT_ADOPTED: "the doubt was settled: the provider has it under this id",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.cli.bars import shown
 from pipeline.cli.console import ask, count, put_json, say, usd
+from pipeline.cli.decoded import cores, decoding_beside
 from pipeline.cli.descriptors import make_room, needed
 from pipeline.cli.elsewhere import note_folder
 from pipeline.cli.epoch import begin_epoch
@@ -112,6 +113,9 @@ async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) 
             say(tight)
         prices = await _price(order, settings, seats, folder, effects)
         progress = Progress()
+        decoding = await stack.enter_async_context(
+            decoding_beside(ledger, folder, settings.accept, effects, progress.note, max(1, cores() - 1))
+        )
         context = RunContext(
             ledger=ledger,
             folder=folder,
@@ -119,6 +123,7 @@ async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) 
             effects=effects,
             prices=prices,
             progress=progress,
+            decoding=decoding,
         )
         stop = Stop()
         listen(stop)

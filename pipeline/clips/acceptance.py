@@ -44,6 +44,11 @@ class Acceptance:
         """Whether there are rules that only a decoder can tell."""
         return self.not_black or self.not_frozen or self.audio is True
 
+    @property
+    def wants_decoding(self) -> bool:
+        """Whether there is a rule that decoding helps to tell."""
+        return self.needs_decoding or self.not_damaged
+
     def to_json(self) -> dict[str, Any]:
         """Return the rules as plain JSON values."""
         return asdict(self)
@@ -78,6 +83,44 @@ def judge(rules: Acceptance, facts: Mapping[str, Any], size_bytes: int) -> Verdi
     if reasons:
         return Verdict(accepted=False, reasons=tuple(reasons))
     return Verdict(accepted=None if rules.needs_decoding and decoded is None else True)
+
+
+def contradictions(rules: Acceptance, asked: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield each neutral parameter that asks for what the rules turn down, with a sentence that says so."""
+    for name, told in (
+        ("duration_seconds", _duration_against(rules, asked.get("duration_seconds"))),
+        ("resolution", _resolution_against(rules, asked.get("resolution"))),
+        ("generate_audio", _audio_against(rules, asked.get("generate_audio"))),
+    ):
+        if told:
+            yield name, f"{told}: the clip would be paid for and left out of every export. Change one of the two."
+
+
+def _duration_against(rules: Acceptance, asked: Any) -> str:
+    if isinstance(asked, bool) or not isinstance(asked, int | float):
+        return ""
+    if rules.min_duration_s is not None and asked < rules.min_duration_s:
+        return f"`duration_seconds` is {asked:g}, and `accept` wants at least {rules.min_duration_s:g}"
+    if rules.max_duration_s is not None and asked > rules.max_duration_s:
+        return f"`duration_seconds` is {asked:g}, and `accept` wants at most {rules.max_duration_s:g}"
+    return ""
+
+
+def _resolution_against(rules: Acceptance, asked: Any) -> str:
+    sides = short_sides(asked)
+    if sides and rules.min_resolution and max(sides) < min(short_sides(rules.min_resolution)):
+        return f"`resolution` is {asked}, and `accept` wants at least {rules.min_resolution}"
+    if sides and rules.max_resolution and min(sides) > max(short_sides(rules.max_resolution)):
+        return f"`resolution` is {asked}, and `accept` wants at most {rules.max_resolution}"
+    return ""
+
+
+def _audio_against(rules: Acceptance, asked: Any) -> str:
+    if asked is False and rules.audio is True:
+        return "`generate_audio` is false, and `accept` wants sound"
+    if asked is True and rules.audio is False:
+        return "`generate_audio` is true, and `accept` wants clips without sound"
+    return ""
 
 
 def decoded_facts(facts: Mapping[str, Any]) -> DecodeFacts | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
+from pipeline.clips.acceptance import contradictions
 from pipeline.errors import InputError, Problem, ProblemsFound, Severity
 from pipeline.planning.cost import Cost, Estimate, cost_of, estimate, quote_key
 from pipeline.planning.draft import source_of
@@ -294,6 +295,9 @@ class _Planner:
         for problem in provider.check(request):
             is_fine &= problem.severity is not Severity.ERROR
             self._tell(draft, problem.field, problem.message, problem.severity)
+        for name, message in contradictions(self._manifest.accept, request.parameters):
+            is_fine = False
+            self._tell(draft, ("parameters", name), message, Severity.ERROR)
         return is_fine
 
     def _tell(self, draft: Draft, field: tuple[str | int, ...], message: str, severity: Severity) -> None:

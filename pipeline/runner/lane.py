@@ -278,6 +278,8 @@ class Lane:
         """Stop following a job: it ended, is held, or its clips are home."""
         if self.live.pop((live.job.item_id, live.job.revision), None) is not None:
             self.run.progress.at_provider -= 1
+        if self.run.decoding is not None:
+            self.run.decoding.add(live.job)
         self.run.progress.remaining_s[self.name] = self.remaining_s()
         self.changed()
 
