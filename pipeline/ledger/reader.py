@@ -112,6 +112,23 @@ class Reader:
         """Yield the latest revision of every item, in the manifest's order."""
         return self._jobs(f"{LATEST} ORDER BY position")
 
+    def with_clips(self) -> Iterator[Job]:
+        """Yield every job with a finished clip that its item still stands for, in the manifest's order.
+
+        An earlier revision is among them where the latest has the same fingerprint: its clip was paid for too.
+        """
+        fingerprint = "json_extract(record, '$.fingerprint')"
+        return self._jobs(
+            "WHERE EXISTS (SELECT 1 FROM clip WHERE item_id = id AND clip.revision = item.revision AND "
+            f"clip.state = 'done') AND {fingerprint} = (SELECT {fingerprint} FROM item AS later "
+            "WHERE later.id = item.id ORDER BY later.revision DESC LIMIT 1) ORDER BY position, revision"
+        )
+
+    def undecoded(self) -> int:
+        """Return how many finished jobs have a clip that no decoder has seen."""
+        with told_as_our_errors(self.path):
+            return len(rows.undecoded(self._database))
+
     def planned(self) -> Iterator[Job]:
         """Yield the jobs that are still to be submitted, in the manifest's order."""
         return self._jobs("WHERE state = 'planned' ORDER BY position")

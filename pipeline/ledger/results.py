@@ -33,7 +33,7 @@ def result(job: Job, rules: Acceptance) -> dict[str, Any]:
         "parameters": shown(dict(job.request.parameters)),
         "metadata": dict(job.metadata),
         "clips": [_clip(clip, rules) for clip in job.clips if clip.state is ClipState.DONE],
-        "cost_usd": _cost_usd(job),
+        "cost_usd": cost_usd(job),
         "cost_is": job.cost_is.value,
         "provider_job_id": job.job_id or None,
         "attempts": job.attempt,
@@ -73,7 +73,8 @@ def _clip(clip: Clip, rules: Acceptance) -> dict[str, Any]:
     }
 
 
-def _cost_usd(job: Job) -> float | None:
+def cost_usd(job: Job) -> float | None:
+    """Return what an item has cost or may cost, over all its attempts; None where nobody knows."""
     if job.state is State.REJECTED:
         return round(job.settled_usd, 6)
     if job.cost_is is CostIs.UNKNOWN and job.state is not State.PLANNED and not job.committed_usd:
