@@ -269,6 +269,12 @@ def _tell(order: Order, folder: BatchFolder, outcome: Outcome, reader: Reader) -
         f"{summary.name}: {done} of {count(summary.total, 'item')} done, {count(summary.clips_done, 'clip')} in "
         f"{folder.clips}; {summary.failed} failed, {summary.in_doubt} in doubt; {_spent(summary)}."
     )
+    rejected = reader.rejected_clips()
+    if rejected:
+        say(
+            f"{count(rejected, 'clip')} turned down by `accept`, kept, and left out of exports. To see why: "
+            f"{shlex.join(['clipmill', 'results', str(folder.root), '--format', 'jsonl'])}"
+        )
     if reason:
         say(f"Paused: {reason}")
     if code in {Exit.PAUSED, Exit.INTERRUPTED, Exit.TERMINATED}:

@@ -1,7 +1,7 @@
-"""The dataset card: what is in the export, who made it, what it cost, what was left out, and what is for you to fill in.
+"""The dataset card: what is in the export, who made it, what it cost, what was left out, what is for you to fill in.
 
-The front matter is Hugging Face's (documentation of the Hub, "Dataset cards"). Text from a manifest is shown as code, so
-that none of it is taken for Markdown or HTML. There is no date in a card: the same rows make the same card.
+The front matter is Hugging Face's (documentation of the Hub, "Dataset cards"). Text from a manifest is shown as code,
+so that none of it is taken for Markdown or HTML. There is no date in a card: the same rows make the same card.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def _front_matter(name: str, form: str, selection: Selection) -> str:
     pattern = PATTERNS.get(form, "{split}/**")
     lines = [
         "---",
-        "# To be filled in before this is published: an identifier of the Hub's list, or `other` with a name and a link.",
+        "# To be filled in before this is published: a licence of the Hub's list, or `other` with a name and a link.",
         "license: unknown",
         "#license_name:",
         "#license_link:",
@@ -82,22 +82,25 @@ def _front_matter(name: str, form: str, selection: Selection) -> str:
 def _summary(selection: Selection) -> str:
     rows = selection.rows
     makers = sorted({str(row.columns["provider"]) for row in rows})
-    hours = sum(row.columns["duration"] or 0 for row in rows) / 3600
+    size_bytes = sum(row.size_bytes for row in rows)
     return (
-        f"{len(rows):,} generated clips, {hours:,.2f} hours, {sum(row.size_bytes for row in rows):,} bytes. Every clip is "
-        f"synthetic: it was made from a prompt by a model of {_listed(map(code, makers))}. Each was downloaded whole, and "
-        "held against its digest when it was exported."
+        f"{len(rows):,} generated clips, {_lasting(rows)}, {size_bytes:,} bytes. Every clip is synthetic: it was made "
+        f"from a prompt by a model of {_listed(map(code, makers))}. Each was downloaded whole, and held against its "
+        "digest when it was exported."
     )
 
 
+def _lasting(rows: Iterable[Row]) -> str:
+    seconds = sum(row.columns["duration"] or 0 for row in rows)
+    return f"{seconds / 3600:,.1f} h" if seconds >= 3600 else f"{seconds / 60:,.1f} min"
+
+
 def _splits(selection: Selection) -> str:
-    lines = ["| split | clips | items | hours | bytes |", "| --- | ---: | ---: | ---: | ---: |"]
+    lines = ["| split | clips | items | length | bytes |", "| --- | ---: | ---: | ---: | ---: |"]
     for split, rows in selection.splits.items():
-        hours = sum(row.columns["duration"] or 0 for row in rows) / 3600
         items = len({row.columns["item_id"] for row in rows})
-        lines.append(
-            f"| {split} | {len(rows):,} | {items:,} | {hours:,.2f} | {sum(row.size_bytes for row in rows):,} |"
-        )
+        size_bytes = sum(row.size_bytes for row in rows)
+        lines.append(f"| {split} | {len(rows):,} | {items:,} | {_lasting(rows)} | {size_bytes:,} |")
     lines += ["", "An item's split follows from its id alone, so that a batch that grows moves nothing."]
     return "\n".join(lines)
 
@@ -106,21 +109,17 @@ def _models(rows: Sequence[Row]) -> str:
     by_model: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
         by_model[str(row.columns["provider"]), str(row.columns["model"])].append(row)
-    lines = [
-        "| provider | model | clips | hours | cost | how that is known |",
-        "| --- | --- | ---: | ---: | ---: | --- |",
-    ]
+    lines = ["| provider | model | clips | length | cost | known as |", "| --- | --- | ---: | ---: | ---: | --- |"]
     for (provider, model), made in sorted(by_model.items()):
-        hours = sum(row.columns["duration"] or 0 for row in made) / 3600
         known = sorted({str(row.columns["cost_is"]) for row in made})
-        cells = (code(provider), code(model), f"{len(made):,}", f"{hours:,.2f}", _cost(made), ", ".join(known))
+        cells = (code(provider), code(model), f"{len(made):,}", _lasting(made), _cost(made), ", ".join(known))
         lines.append(f"| {' | '.join(cells)} |")
-    lines.append(f"| all | | {len(rows):,} | | {_cost(rows)} | |")
+    lines.append(f"| all | | {len(rows):,} | {_lasting(rows)} | {_cost(rows)} | |")
     return "\n".join(lines)
 
 
 def _cost(rows: Iterable[Row]) -> str:
-    costs = [row.columns["cost_usd"] for row in rows]
+    costs = [row.cost_usd for row in rows]
     known = sum(cost for cost in costs if cost is not None)
     unknown = sum(cost is None for cost in costs)
     if not unknown:

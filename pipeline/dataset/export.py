@@ -95,7 +95,8 @@ async def export(order: Order, effects: Effects, told: Callable[[int], None]) ->
 
 def _size_bytes(folder: Path, written: Iterable[Mapping[str, Any]], files: Files) -> int:
     with told_as_disk_refused(f"look at {folder}"):
-        return sum(each["bytes"] for each in written) + files.size(folder / INDEX)
+        total: int = sum(each["bytes"] for each in written)
+        return total + files.size(folder / INDEX)
 
 
 def plan_of(order: Order) -> str:

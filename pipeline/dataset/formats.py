@@ -23,7 +23,7 @@ class Format(Protocol):
     """What a module of a format has."""
 
     LOADING: str
-    """How the export is opened, in Markdown; `{dest}`, `{split}` and `{last}`, the number of its last shard, are filled in."""
+    """How the export is opened, in Markdown. Filled in: `{dest}`, `{split}`, and `{last}`, its last shard's number."""
 
     def work(self, build: Build, selection: Selection, options: Options) -> Iterator[Work]:
         """Yield the pieces of work that make the export, all but its card and its index."""

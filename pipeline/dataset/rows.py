@@ -1,18 +1,18 @@
 """The rows of a dataset: one for each finished clip that is wanted, in the manifest's order.
 
-Jobs of the ledger come in, a `Selection` goes out. Pure: no file is looked at. Every row has every column, and every
-column one type, so that a loader that guesses types from the first rows guesses right.
+Jobs of the ledger come in, a `Selection` goes out. Pure: no file is looked at. Every row has every column, every column
+has one type, and there are no nulls, so that a loader that guesses types from some of the rows guesses right.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.clips.acceptance import judge
-from pipeline.dataset.columns import metadata_columns
+from pipeline.dataset.columns import metadata_columns, without_gaps
 from pipeline.dataset.split import SPLITS
 from pipeline.jobs.state import ClipState
 from pipeline.ledger.results import cost_usd, shown
@@ -43,9 +43,9 @@ MEANINGS: Final[Mapping[str, str]] = {
     "negative_prompt": "what was to be avoided, or empty",
     "parameters": "all that was asked for, as JSON",
     "provider_job_id": "the provider's id of the job",
-    "cost_usd": "what the item has cost, over all attempts, shared out among its clips; null where nobody knows",
+    "cost_usd": "what the item has cost, over all attempts, shared out among its clips; 0 where `cost_is` is unknown",
     "cost_is": "where that comes from: reported, quoted, computed, refunded or unknown",
-    "finished_at": "when the item was done, ISO 8601, UTC",
+    "finished_at": "when the item was done, ISO 8601, UTC; empty where some of its clips are not here",
     "split": "train, validation or test",
 }
 """Every column but `file_name` and those of the metadata, in order, with what it means."""
@@ -67,8 +67,10 @@ class Row:
     """Where the clip lies, relative to the batch's folder."""
     sha256: str
     size_bytes: int
+    cost_usd: float | None
+    """What it has cost; None where nobody knows."""
     columns: Mapping[str, Any]
-    """By name, in order; plain values, None where there is none. All rows have the same names."""
+    """By name, in order; plain values. All rows have the same names."""
 
     @property
     def split(self) -> str:
@@ -143,7 +145,7 @@ def select(
     rows = [_row(job, clip, shares, more) for (job, clip), more in zip(chosen, metadata, strict=True)]
     kept = where(rows)
     return Selection(
-        rows=tuple(kept),
+        rows=tuple(_without_gaps(kept)),
         rejected=tally[False],
         rejected_usd=round(rejected_usd, 6),
         undecided=tally[None],
@@ -153,14 +155,8 @@ def select(
 
 
 def types_of(rows: Sequence[Row]) -> dict[str, type]:
-    """Return the type of every column: bool, int, float or str; str where no row has a value."""
-    names = rows[0].columns if rows else MEANINGS
-    found: dict[str, type] = {}
-    for name in names:
-        values = (row.columns[name] for row in rows)
-        there = next((value for value in values if value is not None), "")
-        found[name] = TYPES.get(name, str) if name in MEANINGS else type(there)
-    return found
+    """Return the type of every column: bool, int, float or str."""
+    return {name: TYPES.get(name, str) if name in MEANINGS else type(value) for name, value in rows[0].columns.items()}
 
 
 def with_file_name(row: Row, name: str) -> dict[str, Any]:
@@ -201,8 +197,25 @@ def _row(job: Job, clip: Clip, shares: Shares, metadata: Mapping[str, Any]) -> R
         source=clip.file,
         sha256=clip.sha256,
         size_bytes=clip.size_bytes,
+        cost_usd=columns["cost_usd"],
         columns={**columns, **metadata},
     )
+
+
+def _without_gaps(rows: Sequence[Row]) -> list[Row]:
+    """Return rows without a None: in columns of ours what is nothing of its type, in the metadata's empty text."""
+    names = rows[0].columns if rows else ()
+    filled = {name: _filled(name, [row.columns[name] for row in rows]) for name in names}
+    return [
+        replace(row, columns={name: values[place] for name, values in filled.items()}) for place, row in enumerate(rows)
+    ]
+
+
+def _filled(name: str, values: Sequence[Any]) -> Sequence[Any]:
+    if name not in MEANINGS:
+        return without_gaps(values)
+    nothing = TYPES.get(name, str)()
+    return [nothing if value is None else value for value in values]
 
 
 def _share_usd(job: Job) -> float | None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline.clips.acceptance import Acceptance
+from pipeline.clips.acceptance import Acceptance, judge
 from pipeline.jobs.state import ENDED, IN_DOUBT, UNSUCCESSFUL, State
 from pipeline.ledger import rows
 from pipeline.ledger.database import open_reader, told_as_our_errors
@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 PAGE = 500
 """Jobs read at once, which takes a few hundredths of a second."""
 LATEST = "WHERE revision = (SELECT max(revision) FROM item AS later WHERE later.id = item.id)"
+
+WITH_CLIPS = """
+WHERE EXISTS (SELECT 1 FROM clip WHERE item_id = item.id AND clip.revision = item.revision AND clip.state = 'done')
+AND json_extract(record, '$.fingerprint') = (
+  SELECT json_extract(later.record, '$.fingerprint') FROM item AS later
+  WHERE later.id = item.id ORDER BY later.revision DESC LIMIT 1)
+ORDER BY position, revision"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,12 +124,15 @@ class Reader:
 
         An earlier revision is among them where the latest has the same fingerprint: its clip was paid for too.
         """
-        fingerprint = "json_extract(record, '$.fingerprint')"
-        return self._jobs(
-            "WHERE EXISTS (SELECT 1 FROM clip WHERE item_id = id AND clip.revision = item.revision AND "
-            f"clip.state = 'done') AND {fingerprint} = (SELECT {fingerprint} FROM item AS later "
-            "WHERE later.id = item.id ORDER BY later.revision DESC LIMIT 1) ORDER BY position, revision"
-        )
+        return self._jobs(WITH_CLIPS)
+
+    def rejected_clips(self) -> int:
+        """Return how many finished clips of the latest revisions the manifest's `accept` turns down."""
+        rules = self.acceptance()
+        query = "SELECT facts, size_bytes FROM clip JOIN item ON item.id = item_id AND item.revision = clip.revision "
+        with told_as_our_errors(self.path):
+            found = self._database.execute(f"{query} {LATEST} AND clip.state = 'done'").fetchall()
+        return sum(judge(rules, json.loads(facts), size_bytes).accepted is False for facts, size_bytes in found)
 
     def undecoded(self) -> int:
         """Return how many finished jobs have a clip that no decoder has seen."""
