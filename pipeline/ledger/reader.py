@@ -129,9 +129,12 @@ class Reader:
     def rejected_clips(self) -> int:
         """Return how many finished clips of the latest revisions the manifest's `accept` turns down."""
         rules = self.acceptance()
-        query = "SELECT facts, size_bytes FROM clip JOIN item ON item.id = item_id AND item.revision = clip.revision "
+        query = (
+            "SELECT facts, size_bytes FROM clip WHERE state = 'done' "
+            "AND (item_id, revision) IN (SELECT id, max(revision) FROM item GROUP BY id)"
+        )
         with told_as_our_errors(self.path):
-            found = self._database.execute(f"{query} {LATEST} AND clip.state = 'done'").fetchall()
+            found = self._database.execute(query).fetchall()
         return sum(judge(rules, json.loads(facts), size_bytes).accepted is False for facts, size_bytes in found)
 
     def undecoded(self) -> int:
