@@ -22,7 +22,7 @@ from pipeline.effects import SystemFiles
 from pipeline.errors import DiskRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 COMMAND = (sys.executable, "-m", "pipeline.clips.decoders")
 GRACE_S = 30
@@ -94,8 +94,7 @@ class Decoders:
             if is_sound:
                 self._idle.append(child)
             else:
-                child.kill()
-                await asyncio.shield(_end(child))
+                await asyncio.shield(_kill(child))
         if not line:
             return None
         told = json.loads(line)
@@ -124,16 +123,21 @@ async def _end(child: asyncio.subprocess.Process) -> None:
         async with asyncio.timeout(GRACE_S):
             await child.wait()
             return
-    child.kill()
-    await child.wait()
+    await _kill(child)
 
 
-def answer(line: str) -> dict[str, Any]:
+async def _kill(child: asyncio.subprocess.Process) -> None:
+    with suppress(ProcessLookupError):
+        child.kill()
+    await child.communicate()
+
+
+def answer(line: str, work: Callable[..., DecodeFacts] = decode, grace_s: int = GRACE_S) -> dict[str, Any]:
     """Decode the clip that a request names, and return what there is to say of it."""
     path, limit_s = json.loads(line)
-    signal.alarm(int(limit_s) + GRACE_S)  # its default action ends the process, whoever holds which lock
+    signal.alarm(int(limit_s) + grace_s)  # its default action ends the process, whoever holds which lock
     try:
-        return decode(SystemFiles(), Path(path), time.monotonic, limit_s).to_json()
+        return work(SystemFiles(), Path(path), time.monotonic, limit_s).to_json()
     except OSError as error:
         return {"refused": error.strerror or str(error)}
     finally:

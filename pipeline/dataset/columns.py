@@ -43,9 +43,10 @@ def column_name(name: str) -> str:
 def unified(values: Sequence[Any]) -> list[Any]:
     """Return values of one type: truths, whole numbers, numbers or text; None stays."""
     there = [value for value in values if value is not None]
-    if _all(there, str) or _all(there, bool) or (_all(there, int) and all(abs(each) <= WHOLE_MOST for each in there)):
+    fits = all(abs(each) <= WHOLE_MOST for each in there if type(each) is int)
+    if _all(there, str) or _all(there, bool) or (_all(there, int) and fits):
         return list(values)
-    if all(type(each) in {int, float} for each in there):
+    if fits and all(type(each) in {int, float} for each in there):
         return [None if value is None else float(value) for value in values]
     return [None if value is None else _text(value) for value in values]
 

@@ -18,6 +18,7 @@ from pipeline.providers.base import Account, GenerationRequest
 from pipeline.providers.registry import find_provider
 from pipeline.runner.batch import RESULTS_EVERY_S, BatchRun, Outcome
 from pipeline.runner.context import LaneLimits, RunContext, Seat
+from pipeline.runner.decoding import Decoding
 from pipeline.runner.money import Prices
 from pipeline.runner.progress import Progress
 from pipeline.runner.reconcile import OnChange, compare, refuse_undecided, write_plan
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from aiohttp.typedefs import Middleware
 
+    from pipeline.clips.decoders import Decodes
     from pipeline.effects import Effects
     from pipeline.jobs.event import Event
     from pipeline.jobs.job import Job
@@ -142,6 +144,8 @@ class Batch:
     """The least time between two rewrites of the results."""
     progress: Progress = field(default_factory=Progress)
     """That of the latest run."""
+    decoders: Decodes | None = None
+    """What decodes finished clips; None for nothing."""
 
     def run(
         self,
@@ -182,6 +186,9 @@ class Batch:
             effects=effects,
             prices=Prices(listed=self.prices, quotes=dict(self.quotes)),
             progress=progress,
+            decoding=Decoding(ledger, folder.root, self.decoders, effects.clock, progress.note)
+            if self.decoders
+            else None,
         )
         outcome = await BatchRun(
             run=context, seats=seats, chosen=chosen, stop=stop, results_every_s=self.results_every_s
