@@ -2,13 +2,17 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
+QUIETLY := --disable-pip-version-check -qq
+PIP := $(BIN)/python -m pip $(QUIETLY)
+# What the tests and CI run is what was looked at: wheels alone, each with a hash that the lock names.
+HASHED := --require-hashes --only-binary=:all:
+LOCKED := $(PIP) install $(HASHED)
 
 DEMO := manifests/quickstart.yaml
 DEMO_FOLDER := output/quickstart-sandbox
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check judges torture torture-long bench docs clean
+.PHONY: help demo test check judges torture torture-long attack bench lock sbom screenshots docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,7 +29,7 @@ check: $(VENV)/.dev ## Lint, formatting and types
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 
-judges: $(VENV)/.dev ## Run the tests that need other programs; what is missing is named and skipped
+judges: $(VENV)/.judges ## Run the tests that need other programs; what is missing is named and skipped
 	@for part in ffprobe:"nobody else reads the clips" chromium:"nobody looks at the report" \
 	  npm:"no stranger's client is tried" fusermount3:"no power is cut" strace:"no order of calls is checked"; do \
 	  command -v "$${part%%:*}" >/dev/null || echo "missing: $${part%%:*} ($${part#*:})"; done
@@ -43,6 +47,14 @@ torture: $(VENV)/.dev ## Kill it everywhere: simulated crash points, mutants, re
 	@$(TORTURE).halfway --provider $* --times 5 --seed 1
 	@$(TORTURE).powercut --provider $* --cuts 110 --seed 1
 
+attack: $(VENV)/.dev ## Attack it: fuzzing, cuts at every byte, faults of the disk, operators, each defence taken away
+	@$(TORTURE).fuzz --runs 100000 --seed 1 --jobs 2
+	@$(TORTURE).cuts --seed 1 --jobs 2
+	@$(TORTURE).cuts --sockets 600 --seed 1
+	@$(TORTURE).disks --seed 1 --jobs 2
+	@$(TORTURE).operators --sequences 2000 --seed 1 --jobs 2
+	@$(BIN)/python -m tests.security.removed --jobs 2
+
 FROM ?= 1
 SEEDS ?= 20
 torture-long: $(VENV)/.dev ## Every simulated point and 50 SIGKILLs of each of SEEDS seeds; goes on where it stopped
@@ -56,6 +68,19 @@ bench: $(VENV)/.dev ## Run the benchmarks
 	@set -e; for script in benchmarks/bench_*.py; do \
 	  [ -e "$$script" ] || { echo "There is no benchmarks/bench_*.py."; break; }; \
 	  echo "== $$script"; $(BIN)/python "$$script"; done
+
+RESOLVE := $(VENV)/supply/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade
+lock: $(VENV)/.supply ## Renew the locks; nothing that is younger than a week is taken
+	@$(RESOLVE) --no-header --exclude-newer "7 days" --extra all --group dev pyproject.toml -o requirements/dev.txt
+	@$(RESOLVE) --no-header --exclude-newer "7 days" --group supply pyproject.toml -o requirements/supply.txt
+
+sbom: $(VENV)/.supply ## Write build/sbom.json, the bill of materials of the lock (CycloneDX)
+	@mkdir -p build
+	@$(VENV)/supply/bin/cyclonedx-py requirements requirements/dev.txt --pyproject pyproject.toml \
+	  --output-reproducible --of JSON -o build/sbom.json
+
+screenshots: $(VENV)/.judges ## Take the pictures of the README again: a real run on the sandbox, in Chromium
+	@$(BIN)/python -m docs.screenshots
 
 docs: $(VENV)/.dev ## Write the generated pages again
 	@$(BIN)/python docs/state_machine.py > docs/state-machine.md.new
@@ -78,8 +103,18 @@ $(VENV)/.demo: pyproject.toml | $(VENV)/made
 	  $(PIP) install -e .; }
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml | $(VENV)/made
+$(VENV)/.dev: pyproject.toml requirements/dev.txt | $(VENV)/made
 	@echo "Installing clipmill and its tests into $(VENV) ..."
-	@$(PIP) install --upgrade "pip>=25.1"
-	@$(PIP) install -e ".[all]" --group dev
+	@$(LOCKED) -r requirements/dev.txt
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.supply: requirements/supply.txt | $(VENV)/made
+	@$(PYTHON) -m venv $(VENV)/supply
+	@$(VENV)/supply/bin/python -m pip $(QUIETLY) install $(HASHED) -r requirements/supply.txt
+	@touch $@
+
+$(VENV)/.judges: pyproject.toml | $(VENV)/.dev
+	@echo "Installing what the judges need into $(VENV) ..."
+	@$(PIP) install --group judges
 	@touch $@

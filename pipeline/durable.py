@@ -78,20 +78,20 @@ def make_folder(files: Files, folder: Path) -> None:
             sync_folder(files, each.parent)
 
 
-def write_atomically(files: Files, target: Path, data: bytes) -> None:
+def write_atomically(files: Files, target: Path, data: bytes, mode: int = 0o666) -> None:
     """Replace the content of `target` such that a reader sees the old or the new bytes, whole, and never less."""
     part = target.with_name(f".{target.name}.part")
     with told_as_disk_refused(f"write {target}"):
         with suppress(FileNotFoundError):
             files.unlink(part)
-        write_durably(files, part, data)
+        write_durably(files, part, data, mode)
         files.replace(part, target)
     sync_folder(files, target.parent)
 
 
-def write_durably(files: Files, path: Path, data: bytes) -> None:
+def write_durably(files: Files, path: Path, data: bytes, mode: int = 0o666) -> None:
     """Write a new file, its bytes durable on return; its name is not. Raises OSError."""
-    descriptor = files.create(path)
+    descriptor = files.create(path, mode)
     try:
         files.write(descriptor, data)
         files.fsync(descriptor)

@@ -8,6 +8,7 @@ crash, and threads that run inline, and the *same* code runs in virtual time wit
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import json
 import os
@@ -20,18 +21,22 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     import aiohttp
 
 T = TypeVar("T")
+
+PRIVATE = 0o600
+"""The rights of a file that holds prompts, receipts and addresses: its owner's alone, whatever the umask says."""
 
 
 class Clock(Protocol):
@@ -53,8 +58,11 @@ class Clock(Protocol):
 class Files(Protocol):
     """The file system calls whose order and durability matter. Errors are `OSError`, untranslated."""
 
-    def create(self, path: Path) -> int:
-        """Create `path` for writing and return its descriptor; fail if it exists or is a link."""
+    def create(self, path: Path, mode: int = 0o666) -> int:
+        """Create `path` for writing and return its descriptor; fail if it exists or is a link.
+
+        `mode` is who may read it, before the user's umask.
+        """
 
     def write(self, descriptor: int, data: bytes) -> None:
         """Append all of `data`."""
@@ -208,8 +216,8 @@ class SystemFiles:
     def __init__(self) -> None:
         self._folder_syncs: dict[Path, SharedSync] = {}
 
-    def create(self, path: Path) -> int:  # noqa: D102
-        return os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    def create(self, path: Path, mode: int = 0o666) -> int:  # noqa: D102
+        return os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
 
     def write(self, descriptor: int, data: bytes) -> None:  # noqa: D102
         view = memoryview(data)
@@ -290,6 +298,11 @@ class SystemThreads:
             self._lanes.popitem()[1].shutdown(wait=True)
 
 
+def without_keys(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return what a child process is given of the environment: everything but the keys, which it does not need."""
+    return {name: value for name, value in environ.items() if not name.endswith("_KEY")}
+
+
 LOCK_REFUSED = 75
 LOCK_TRIED_S = 10.0
 TRIES_A_LOCK = f"""
@@ -322,7 +335,7 @@ class SystemLocks:
 
     def is_seen(self, path: Path) -> bool:  # noqa: D102
         command = [sys.executable, "-I", "-S", "-c", TRIES_A_LOCK, str(path)]
-        environ = {name: value for name, value in os.environ.items() if not name.endswith("_KEY")}
+        environ = without_keys(os.environ)
         try:
             tried = subprocess.run(  # noqa: S603 - this interpreter, and a program of ours
                 command, stdin=subprocess.DEVNULL, env=environ, check=False, timeout=LOCK_TRIED_S
@@ -358,7 +371,24 @@ class SystemShelf:
 
 
 def open_database(path: Path) -> sqlite3.Connection:
-    """Open a SQLite file in autocommit mode, usable from whichever thread holds the lane."""
+    """Open a SQLite file in autocommit mode, usable from whichever thread holds the lane.
+
+    A new one is for its owner's eyes alone: prompts and receipts are in it. SQLite gives its journal the same rights.
+
+    Raises:
+        OSError: it is a symbolic link, or another user's, who could have written anything into it.
+    """
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        # Only one that is not there is opened here: to close it again would let go of SQLite's locks on it.
+        with suppress(OSError):  # SQLite says what is wrong
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, PRIVATE))
+    else:
+        if stat.S_ISLNK(status.st_mode):
+            raise OSError(errno.ELOOP, "It is a symbolic link, which could lead anywhere", str(path))
+        if os.geteuid() not in {0, status.st_uid}:
+            raise PermissionError(errno.EPERM, f"It belongs to another user ({status.st_uid})", str(path))
     return sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=64)
 
 
@@ -385,7 +415,16 @@ def system_connector(fresh: bool) -> aiohttp.BaseConnector:
 @cache
 def _tls() -> ssl.SSLContext:
     """Return the one context of the process: to read the system's trust store takes 30 ms."""
-    tls = ssl.create_default_context()
+    return tls_context()
+
+
+def tls_context() -> ssl.SSLContext:
+    """Return a context with the system's trust store, TLS 1.2 or newer, that checks names and certificates.
+
+    Not `create_default_context`: that one writes every session's secrets to where SSLKEYLOGFILE says.
+    """
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    tls.load_default_certs(ssl.Purpose.SERVER_AUTH)
     tls.minimum_version = ssl.TLSVersion.TLSv1_2
     return tls
 

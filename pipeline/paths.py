@@ -66,6 +66,21 @@ class BatchFolder:
         return self.root / "export.lock"
 
     @property
+    def report(self) -> Path:
+        """The page on which the batch can be looked at; a view of the ledger."""
+        return self.root / "report.html"
+
+    @property
+    def thumbnails(self) -> Path:
+        """The page's pictures."""
+        return self.root / "thumbnails"
+
+    @property
+    def report_lock(self) -> Path:
+        """Held by the one process that makes the page; never deleted."""
+        return self.root / "report.lock"
+
+    @property
     def sandbox_state(self) -> Path:
         """The rehearsal's emulator keeps its jobs and its bill here."""
         return self.root / "sandbox.sqlite"
@@ -95,6 +110,12 @@ class BatchFolder:
 def default_root(working_folder: Path, name: str, *, sandbox: bool) -> Path:
     """Return `output/<name>/` under the working folder; a rehearsal has a folder of its own."""
     return working_folder / "output" / (f"{name}-sandbox" if sandbox else name)
+
+
+def cache_folder(environ: Mapping[str, str]) -> Path:
+    """Return where what can be fetched again lies: `$XDG_CACHE_HOME/clipmill`, else under ~/.cache."""
+    home = environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path(environ.get("HOME", "~")).expanduser() / ".cache") / "clipmill"
 
 
 def state_folder(environ: Mapping[str, str]) -> Path:

@@ -49,6 +49,11 @@ def refuse_other_machines(event: str, arguments: tuple[Any, ...]) -> None:
         raise NetworkRefused(f"a test tried to reach {host}; tests stay on loopback")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a plugin's provider be held against the conformance suite (docs/adding-a-provider.md)."""
+    parser.addoption("--dialect", action="append", default=[], metavar="MODULE:NAME", help="a provider to try instead")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Take the user's keys and addresses out of the environment, and close the way to other machines."""
     for name in [name for name in os.environ if SECRET_OR_ADDRESS.fullmatch(name)]:
@@ -56,4 +61,5 @@ def pytest_configure(config: pytest.Config) -> None:
     state = TemporaryDirectory(prefix="clipmill-tests-")
     config.add_cleanup(state.cleanup)
     os.environ["XDG_STATE_HOME"] = state.name
+    os.environ["XDG_CACHE_HOME"] = f"{state.name}/cache"
     sys.addaudithook(refuse_other_machines)

@@ -6,8 +6,8 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.console import usd
-from pipeline.cli.redact import redact, redact_text
 from pipeline.jobs.state import EventKind, State
+from pipeline.providers.redact import redact, redact_text
 from pipeline.runner.settle import Answer, price_at_risk
 
 if TYPE_CHECKING:

@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 from pipeline.cli.columns import columns
 from pipeline.cli.console import count, duration, plain, usd
 from pipeline.cli.doubts import ways_out, window
-from pipeline.cli.redact import redact, redact_text
 from pipeline.cli.sentences import COST_SAYS, EVENT_SAYS, STATE_SAYS
 from pipeline.clips.acceptance import decoded_facts, judge
 from pipeline.jobs.codec import job_to_json
 from pipeline.jobs.job import CostIs
 from pipeline.jobs.state import IN_DOUBT, UNSUCCESSFUL, ClipState, EventKind, State
+from pipeline.jobs.trouble import what_to_do
 from pipeline.ledger.results import result, shown
 from pipeline.providers.answers import Billing
+from pipeline.providers.redact import redact, redact_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -74,6 +75,7 @@ def _about(job: Job) -> Iterator[str]:
         yield _labelled("took", duration((job.finished_at - job.submitted_at).total_seconds()))
     if job.failure and job.state not in IN_DOUBT:
         yield _labelled("failure", f"{job.failure.kind}: {redact_text(job.failure.message)}")
+        yield _labelled("what to do", what_to_do(job))
     for warning in job.warnings:
         yield _labelled("warning", redact_text(warning))
 

@@ -6,15 +6,20 @@ A command's module is imported when it is called and not before, so `clipmill --
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from importlib import import_module
-from typing import NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from pipeline import __version__
 from pipeline.cli.console import say
 from pipeline.errors import ClipmillError, Exit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 COMMANDS = {
     "init": "Write a commented manifest, and the schema beside it for the editor.",
@@ -29,11 +34,22 @@ COMMANDS = {
     "retry": "Have items that ended without a clip attempted once more.",
     "export": "Make a dataset of the clips, for a loader or a trainer.",
     "check": "Hold a batch's ledger against its files; fetch again what is missing.",
+    "report": "Write a page with every clip, the cost, the time, and what went wrong.",
     "models": "List a provider's models and what they can do.",
     "schema": "Print the manifest's JSON schema.",
     "sandbox": "Run the emulator of the providers as a server.",
 }
 """In the order in which a newcomer needs them; the sentence is the command's short help."""
+
+
+NO_KEY_OPTION = (
+    "A key is never an option: every process of this machine can read what a command is called with. Export it, for "
+    "example MODELMAX_API_KEY, or write it into a .env file here."
+)
+OUR_BUG = (
+    "This is a bug of ours; please report the lines above. What the ledger holds is safe: the same command goes on "
+    "from there."
+)
 
 
 class Commands(click.Group):
@@ -77,19 +93,44 @@ def clipmill(verbose: int) -> None:
     For completion in bash: eval "$(_CLIPMILL_COMPLETE=bash_source clipmill)"; for zsh and fish likewise.
     """
     level = {0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG)
-    logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=level, handlers=[log_handler()])
 
 
-def main() -> NoReturn:
-    """Run the command line and exit with the code that the README lists."""
+def log_handler() -> logging.Handler:
+    """Return what writes the log to stderr, without keys."""
+    from pipeline.cli.secrecy import Discreet, Secrecy
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Discreet(Secrecy(os.environ, Path.cwd())))
+    return handler
+
+
+def main(command: click.Command = clipmill, arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit with the code that the README lists.
+
+    Args:
+        command: the whole of clipmill, unless it is another.
+        arguments: what it is called with; those of the process where there are none.
+    """
     try:
-        code = clipmill.main(standalone_mode=False)
+        code = command.main(arguments, standalone_mode=False)
     except click.exceptions.Abort:
         code = Exit.INTERRUPTED
+    except click.NoSuchOption as error:
+        error.show()
+        if "key" in error.option_name:
+            say(NO_KEY_OPTION)
+        code = Exit.BAD_INPUT
     except click.ClickException as error:
         error.show()
         code = Exit.BAD_INPUT
     except ClipmillError as error:
         say(str(error))
         code = error.exit_code
+    except Exception as error:  # the last place that can keep a key out of what is printed
+        from pipeline.cli.secrecy import Secrecy, told
+
+        say(told(error, Secrecy(os.environ, Path.cwd())))
+        say(OUR_BUG)
+        code = Exit.BUG
     sys.exit(code or 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -18,6 +19,25 @@ def money_options(command: F) -> F:
         help="Spend at most this much on the batch, ever; instead of the manifest's max_cost_usd.",
     )(command)
     return click.option("--yes", is_flag=True, help="Answer the question about the cost with yes.")(command)
+
+
+def allow_inputs_option(command: F) -> F:
+    """Add `--allow-inputs`."""
+    return click.option(
+        "--allow-inputs",
+        multiple=True,
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        metavar="DIR",
+        help="Let files that the manifest names lie in DIR, too. Can be given more than once.",
+    )(command)
+
+
+def checking_options(command: F) -> F:
+    """Add `--allow-inputs` and `--no-catalogue`."""
+    command = click.option(
+        "--no-catalogue", is_flag=True, help="Do not hold requests against what is known of the models."
+    )(command)
+    return allow_inputs_option(command)
 
 
 def json_option(command: F) -> F:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.columns import columns
 from pipeline.cli.console import count, usd
+from pipeline.cli.price_hints import known_line
 from pipeline.jobs.state import IN_DOUBT, UNSUCCESSFUL, State
 from pipeline.planning.cost import estimate
 from pipeline.runner.reconcile import compare
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pipeline.planning.cost import Estimate
     from pipeline.planning.plan import Item, Plan
 
+DEAREST_SHOWN = 5
 SHOWN = 20
 """Items listed; --json lists all."""
 
@@ -115,6 +117,7 @@ def outlook_text(outlook: Outlook, forecast: Forecast, width: int | None) -> str
         head,
         columns(("a run would", "items", "which are"), fates, right={1}, width=width),
         _models_text(outlook.cost, outlook, width) if outlook.cost.items else "",
+        _dearest_text(outlook, width),
         "\n".join([_cost_text(outlook), forecast.text, *_notes(outlook)]),
         _items_text(outlook, width),
     ]
@@ -157,8 +160,32 @@ def _total(known_usd: float, unknown_items: int, items: int) -> str:
     return usd(known_usd) + (f" and {unknown_items:,} unknown" if unknown_items else "")
 
 
+def dearest(outlook: Outlook) -> list[Item]:
+    """Return the items to submit that cost most, the dearest first; none where all cost the same or nobody says."""
+    priced = [item for item in outlook.items(Fate.SUBMIT) if item.price_usd is not None]
+    if len({item.price_usd for item in priced}) < 2:
+        return []
+    return sorted(priced, key=lambda item: -(item.price_usd or 0.0))[:DEAREST_SHOWN]
+
+
+def _dearest_text(outlook: Outlook, width: int | None) -> str:
+    rows = [
+        (
+            item.id,
+            f"{item.provider}/{item.request.model}",
+            f"{item.cost.seconds:,g}" if item.cost.seconds else "unknown",
+            usd(item.price_usd),
+            str(item.cost.price_is),
+        )
+        for item in dearest(outlook)
+    ]
+    header = ("the dearest", "model", "seconds", "price", "which is")
+    return columns(header, rows, right={2, 3}, width=width) if rows else ""
+
+
 def _cost_text(outlook: Outlook) -> str:
     cost, cap = outlook.cost, outlook.plan.limits.max_cost_usd
+    hints = ""
     told = (
         f"Cost: {_total(cost.known_usd, cost.unknown_items, cost.items)} to submit" if cost.items else "Cost: nothing"
     )
@@ -169,12 +196,14 @@ def _cost_text(outlook: Outlook) -> str:
         told += f".\nNobody says what {models} costs: add it to the manifest's `prices`"
         if any(model.unknown_items and model.provider in outlook.askable for model in cost.models):
             told += ", or ask with --quote"
+        known = [known_line(model.provider, model.model) for model in cost.models if model.unknown_items]
+        hints = "".join(f"\n  {line}" for line in known if line)
         if cap is not None:
             told += f". With the cap of {usd(cap)}, a run refuses an unknown price"
     elif cap is not None:
         after = outlook.committed_usd + cost.known_usd
         told += f". The cap is {usd(cap)}: " + ("it suffices" if after <= cap else f"{usd(after - cap)} too little")
-    return told + "."
+    return f"{told}.{hints}"
 
 
 def _notes(outlook: Outlook) -> list[str]:
@@ -243,6 +272,7 @@ def outlook_json(outlook: Outlook, forecast: Forecast) -> dict[str, Any]:
         ],
         "known_usd": cost.known_usd,
         "unknown_items": cost.unknown_items,
+        "dearest": [item.id for item in dearest(outlook)],
         "committed_usd": outlook.committed_usd,
         "max_cost_usd": outlook.plan.limits.max_cost_usd,
         "expected_s": round(forecast.seconds, 1),

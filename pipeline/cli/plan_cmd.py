@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli.options import json_option
+from pipeline.cli.options import checking_options, json_option
 
 if TYPE_CHECKING:
+    from pipeline.cli.checking import Checking
     from pipeline.effects import Effects
     from pipeline.errors import Exit
     from pipeline.jobs.job import Job
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("manifest", type=click.Path(path_type=Path))
 @click.option("--quote", is_flag=True, help="Ask the providers that quote for the prices that nobody wrote down.")
+@checking_options
 @json_option
-def command(manifest: Path, *, quote: bool, as_json: bool) -> Exit:
+def command(manifest: Path, *, quote: bool, allow_inputs: tuple[Path, ...], no_catalogue: bool, as_json: bool) -> Exit:
     """Show what a run of MANIFEST would submit, re-attach and reuse, what it would cost, and how long it may take.
 
     The ledger under output/ is looked at if there is one, and not changed. Nothing is bought, and without --quote
@@ -29,28 +31,32 @@ def command(manifest: Path, *, quote: bool, as_json: bool) -> Exit:
     \b
     For example:   clipmill plan manifest.yaml --quote
     """
+    from pipeline.cli.checking import checking
     from pipeline.cli.columns import terminal_width
-    from pipeline.cli.console import put, put_json
+    from pipeline.cli.console import put, put_json, say
     from pipeline.cli.forecast import forecast, usual_seconds
     from pipeline.cli.outlook import Fate, look_out, outlook_json, outlook_text
     from pipeline.cli.problems import tell_problems
     from pipeline.effects import system
     from pipeline.errors import Exit, ProblemsFound
     from pipeline.paths import default_root
-    from pipeline.planning.plan import offline_providers, plan_file
+    from pipeline.planning.plan import plan_file
     from pipeline.runner.lane import IN_FLIGHT
 
     effects = system()
+    by = checking(effects, by_list=not no_catalogue)
     try:
-        plan = plan_file(manifest, offline_providers(effects))
+        plan = plan_file(manifest, by.offline, allowed=allow_inputs)
     except ProblemsFound as found:
         tell_problems(found.problems)
+        for sentence in by.explained(found.problems):
+            say(sentence)
         return Exit.BAD_INPUT
     tell_problems(plan.warnings)
     root = default_root(Path(), plan.name, sandbox=False)
     jobs = _jobs(root, effects)
     if quote:
-        plan = _with_quotes(plan, jobs, effects)
+        plan = _with_quotes(plan, jobs, effects, by)
     askable = frozenset() if quote else frozenset(filter(_quotes, plan.provider_limits))
     outlook = look_out(plan, jobs, root, askable)
     to_come = [item.provider for fate in (Fate.SUBMIT, Fate.REATTACH) for item in outlook.items(fate)]
@@ -80,7 +86,7 @@ def _jobs(root: Path, effects: Effects) -> list[Job]:
         return list(reader.jobs())
 
 
-def _with_quotes(plan: Plan, jobs: list[Job], effects: Effects) -> Plan:
+def _with_quotes(plan: Plan, jobs: list[Job], effects: Effects, by: Checking) -> Plan:
     """Return the plan with the prices that its providers quote for what would be submitted.
 
     Raises:
@@ -91,10 +97,12 @@ def _with_quotes(plan: Plan, jobs: list[Job], effects: Effects) -> Plan:
 
     from pipeline.cli.console import say
     from pipeline.cli.keys import environment
+    from pipeline.effects import SystemShelf
     from pipeline.jobs.state import State
+    from pipeline.paths import state_folder
     from pipeline.planning.plan import unpriced, with_quotes
     from pipeline.providers.registry import account_from, find_provider
-    from pipeline.runner.money import ask_quotes
+    from pipeline.runner.money import KeptQuotes, ask_quotes
 
     settled = {job.item_id for job in jobs if job.state is not State.PLANNED}
     wanted = {key: item for key, item in unpriced(plan).items() if item.id not in settled}
@@ -112,10 +120,12 @@ def _with_quotes(plan: Plan, jobs: list[Job], effects: Effects) -> Plan:
         return plan
 
     async def ask() -> tuple[dict[str, float], list[str]]:
-        providers = {name: factories[name](account, effects) for name, account in accounts.items()}
+        providers = {name: by.equipped(factories[name](account, effects)) for name, account in accounts.items()}
         requests = {key: (item.provider, item.request) for key, item in wanted.items()}
+        where = {name: (account.base_url, account.fingerprint) for name, account in accounts.items()}
+        kept = KeptQuotes(SystemShelf(state_folder(environ) / "quotes"), effects.clock, where)
         try:
-            return await ask_quotes(requests, providers, effects)
+            return await ask_quotes(requests, providers, effects, kept)
         finally:
             for provider in providers.values():
                 await provider.close()

@@ -13,7 +13,9 @@ import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from pipeline.effects import without_keys
 from pipeline.errors import ClipmillError, InputError
+from pipeline.providers.registry import provider_names
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -56,7 +58,7 @@ async def _start(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,
-        env={name: value for name, value in os.environ.items() if not name.endswith("_KEY")},
+        env=without_keys(os.environ),
     )
     assert child.stdout is not None
     try:
@@ -84,5 +86,9 @@ def overlay(environ: Mapping[str, str], urls: Mapping[str, str], name: str, key:
         InputError: the sandbox does not emulate this provider.
     """
     if name not in urls:
-        raise InputError(f"The sandbox does not emulate {name}; it emulates modelmax and venice.")
+        emulated = ", ".join(provider for provider in provider_names() if provider in urls)
+        raise InputError(
+            f"The sandbox does not emulate {name}; it emulates {emulated}. "
+            f"Run an emulator of your own, set {base_url} to it, and leave --sandbox out."
+        )
     return {**environ, key: KEY, base_url: urls[name]}

@@ -23,15 +23,18 @@ from pipeline.cli.signals import listen
 from pipeline.effects import SystemShelf
 from pipeline.errors import Exit, InputError
 from pipeline.jobs.event import Event
+from pipeline.jobs.job import CleanUp
 from pipeline.jobs.state import LIVE, UNSUCCESSFUL, EventKind, State
 from pipeline.ledger.lock import only_process
 from pipeline.ledger.reader import reading
 from pipeline.paths import BatchFolder, state_folder
+from pipeline.providers.answers import Billing
 from pipeline.providers.base import BilledAt
 from pipeline.providers.registry import find_provider
 from pipeline.runner.batch import BatchRun, Outcome
 from pipeline.runner.context import RunContext
 from pipeline.runner.inspection import Finding, Inspection, Kind, inspect
+from pipeline.runner.lane import failure
 from pipeline.runner.money import Prices
 from pipeline.runner.progress import Progress
 from pipeline.runner.settle import after_restore
@@ -39,6 +42,7 @@ from pipeline.runner.stop import Stop
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     from pipeline.cli.epoch import Epoch
     from pipeline.effects import Effects
@@ -220,10 +224,26 @@ async def _mark_missing(
         event = Event(kind=kind, item_id=job.item_id, revision=job.revision, at=now, data=data)
         moves.append((job, event))
     for start in range(0, len(moves), CHUNK):
-        await ledger.record_all(moves[start : start + CHUNK])
+        marked = await ledger.record_all(moves[start : start + CHUNK])
+        deleted = [
+            (after, finding)
+            for (job, _), (_, finding), after in zip(moves[start:], missing[start:], marked, strict=False)
+            if job is not None and job.cleanup is CleanUp.DONE
+        ]
+        await ledger.record_all([(after, _lost(after, finding, now)) for after, finding in deleted])
     repair.items |= {job.item_id for job, _ in missing}
-    for _, finding in missing:
-        repair.say(f"{finding.file} is missing and is fetched again.")
+    for job, finding in missing:
+        if job.cleanup is CleanUp.DONE:
+            repair.say(f"{finding.file} is missing, and {job.provider} was told to delete its copy once it was here.")
+        else:
+            repair.say(f"{finding.file} is missing and is fetched again.")
+
+
+def _lost(job: Job, finding: Finding, at: datetime) -> Event:
+    """Return the event that a clip is gone for good: its last copy was the one that is missing."""
+    told = failure("cleaned_up", "The provider's copy was deleted after the clip had come home.", Billing.BILLED)
+    data = {"index": finding.clip_index, "failure": told}
+    return Event(kind=EventKind.CLIP_LOST, item_id=job.item_id, revision=job.revision, at=at, data=data)
 
 
 async def _would_bill(folder: BatchFolder, ledger: Ledger, seats: Mapping[str, Seat]) -> str:

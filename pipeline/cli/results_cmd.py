@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 def command(folder: Path, *, form: str, as_json: bool) -> None:
     """Print the results of the batch in DIR, one row an item, and bring its results.jsonl up to date.
 
+    Below the table stands what was expected to be paid and what is counted as paid, which clips are not what was asked
+    for (seconds, size, sound), and for what went wrong what can be done now.
+
     A batch that is being run is left alone; its rows are as they stand now. In CSV, cells that a spreadsheet would
     take for a formula get an apostrophe before them.
 
@@ -40,6 +43,7 @@ def command(folder: Path, *, form: str, as_json: bool) -> None:
     """
     import json
 
+    from pipeline.cli.comparison import compared, comparison_text
     from pipeline.cli.console import put, put_json, put_raw
     from pipeline.cli.spreadsheet import csv_text
     from pipeline.effects import system
@@ -53,7 +57,7 @@ def command(folder: Path, *, form: str, as_json: bool) -> None:
         rules = reader.acceptance()
         results = [result(job, rules) for job in _jobs(reader, batch, effects)]
     if as_json:
-        put_json({"output": str(folder), "results": results})
+        put_json({"output": str(folder), "results": results, "comparison": compared(results).to_json()})
     elif form == "csv":
         put_raw(csv_text(results))
     elif form == "jsonl":
@@ -62,7 +66,8 @@ def command(folder: Path, *, form: str, as_json: bool) -> None:
     else:
         from pipeline.cli.columns import terminal_width
 
-        put(results_table(results, terminal_width()))
+        rows = list(results)
+        put("\n\n".join(part for part in (results_table(rows, terminal_width()), comparison_text(rows)) if part))
 
 
 def _jobs(reader: Reader, batch: BatchFolder, effects: Effects) -> list[Job]:

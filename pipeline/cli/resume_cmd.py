@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli.options import json_option, money_options
+from pipeline.cli.options import allow_inputs_option, json_option, money_options
 
 if TYPE_CHECKING:
     from pipeline.errors import Exit
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@allow_inputs_option
 @money_options
 @json_option
-def command(*, folder: Path, max_cost: float | None, yes: bool, as_json: bool) -> Exit:
+def command(*, folder: Path, allow_inputs: tuple[Path, ...], max_cost: float | None, yes: bool, as_json: bool) -> Exit:
     """Go on with the batch in DIR from its ledger alone; the manifest is not read, and need not exist.
 
     A rehearsal's batch goes on in its sandbox.
@@ -41,6 +42,7 @@ def command(*, folder: Path, max_cost: float | None, yes: bool, as_json: bool) -
         plan=None,
         chosen=None,
         on_change=None,
+        allowed=allow_inputs,
         max_cost_usd=max_cost,
         yes=yes,
         as_json=as_json,

@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli.options import json_option, money_options
+from pipeline.cli.options import checking_options, json_option, money_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from pipeline.cli.checking import Checking
     from pipeline.errors import Exit
     from pipeline.planning.plan import Plan
-    from pipeline.providers.base import Provider
 
 
 @click.command()
@@ -34,6 +32,7 @@ if TYPE_CHECKING:
 @click.option("--jsonl", type=click.Path(path_type=Path), help="Rows with a `prompt` each, instead of a manifest.")
 @click.option("--provider", help="With --jsonl: who makes the clips.")
 @click.option("--model", help="With --jsonl: the provider's model.")
+@checking_options
 @money_options
 @json_option
 def command(
@@ -48,6 +47,8 @@ def command(
     jsonl: Path | None,
     provider: str | None,
     model: str | None,
+    allow_inputs: tuple[Path, ...],
+    no_catalogue: bool,
     max_cost: float | None,
     yes: bool,
     as_json: bool,
@@ -59,20 +60,29 @@ def command(
     For real:      clipmill run manifest.yaml --max-cost 25
     Go on:         the same command again
     """
+    from pipeline.cli.checking import checking
     from pipeline.cli.console import say
     from pipeline.cli.keys import environment
+    from pipeline.cli.problems import tell_problems
     from pipeline.cli.session import Order, carry_out
     from pipeline.effects import system
-    from pipeline.errors import InputError
+    from pipeline.errors import InputError, ProblemsFound
     from pipeline.paths import default_root
-    from pipeline.planning.plan import offline_providers, select
+    from pipeline.planning.plan import select
     from pipeline.runner.reconcile import OnChange
 
     if speed <= 0:
         raise InputError(f"--speed {speed} makes no sense; say 1 for real time, 60 for a minute in a second.")
     effects = system()
+    by = checking(effects, by_list=not no_catalogue)
     try:
-        plan = _plan(manifest, jsonl, provider, model, offline_providers(effects))
+        try:
+            plan = _plan(manifest, jsonl, provider, model, by, allow_inputs)
+        except ProblemsFound as found:
+            tell_problems(found.problems)
+            for sentence in by.explained(found.problems):
+                say(sentence)
+            return found.exit_code
         for warning in plan.warnings[:20]:
             say(str(warning))
         chosen = select(plan, limit=limit, only=only) if limit or only else None
@@ -80,6 +90,7 @@ def command(
             root=output or default_root(Path.cwd(), plan.name, sandbox=sandbox),
             plan=plan,
             chosen=frozenset(item.id for item in chosen.items) if chosen else None,
+            by_list=not no_catalogue,
             on_change=OnChange(on_change) if on_change else None,
             max_cost_usd=max_cost,
             yes=yes,
@@ -96,16 +107,17 @@ def _plan(
     jsonl: Path | None,
     provider: str | None,
     model: str | None,
-    providers: Callable[[str], Provider],
+    by: Checking,
+    allowed: tuple[Path, ...],
 ) -> Plan:
     from pipeline.errors import InputError
     from pipeline.manifest.load import manifest_from_jsonl
     from pipeline.planning.plan import make_plan, plan_file
 
     if manifest is not None and jsonl is None:
-        return plan_file(manifest, providers)
+        return plan_file(manifest, by.offline, allowed=allowed)
     if jsonl is None or manifest is not None:
         raise InputError("Name one manifest, or rows with --jsonl FILE --provider P --model M.")
     if provider is None or model is None:
         raise InputError("--jsonl needs --provider and --model beside it.")
-    return make_plan(manifest_from_jsonl(jsonl, provider, model), providers)
+    return make_plan(manifest_from_jsonl(jsonl, provider, model), by.offline, allowed=allowed)

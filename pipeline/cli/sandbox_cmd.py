@@ -93,6 +93,20 @@ def behaviour_options(command: Any) -> Any:
             show_default=True,
             help="ModelMax's limit; 0 is none.",
         ),
+        click.option(
+            "--openai-videos-submits-per-minute",
+            type=click.IntRange(min=0),
+            default=0,
+            show_default=True,
+            help="The OpenAI-style server's limit; 0 is none.",
+        ),
+        click.option(
+            "--openai-videos-looks-per-minute",
+            type=click.IntRange(min=0),
+            default=0,
+            show_default=True,
+            help="The OpenAI-style server's limit; 0 is none.",
+        ),
     ]
     for option in reversed(options):
         command = option(command)
@@ -107,9 +121,9 @@ def behaviour_options(command: Any) -> Any:
 @click.option("--until-eof", is_flag=True, hidden=True, help="End when standard input does, too.")
 @behaviour_options
 def command(*, port: int, state: Path | None, until_eof: bool, **behaviour: Any) -> None:
-    """Run the emulator of ModelMax and Venice as a server on this machine, until Ctrl-C.
+    """Run the emulator of ModelMax, Venice and an OpenAI-style server on this machine, until Ctrl-C.
 
-    It speaks both providers' wire formats, makes real MP4 files, keeps a bill of its own, and lets things go wrong on
+    It speaks the providers' wire formats, makes real MP4 files, keeps a bill of its own, and lets things go wrong on
     demand. When it listens, one line of JSON on stdout tells its addresses; the lines to copy into another terminal
     go to stderr. Nothing leaves this machine and nothing is bought.
 
@@ -149,6 +163,8 @@ def settings_of(behaviour: dict[str, Any]) -> SandboxSettings:
         venice_retrieve_per_minute=behaviour["venice_looks_per_minute"],
         modelmax_submits_per_minute=behaviour["modelmax_submits_per_minute"],
         modelmax_looks_per_minute=behaviour["modelmax_looks_per_minute"],
+        openai_videos_submits_per_minute=behaviour["openai_videos_submits_per_minute"],
+        openai_videos_looks_per_minute=behaviour["openai_videos_looks_per_minute"],
     )
 
 
@@ -205,12 +221,14 @@ def _announce(port: int) -> None:
     from pipeline.cli.console import put_raw, say
 
     origin = f"http://127.0.0.1:{port}"
-    venice = f"{origin}/api/v1"
-    addresses = {"sandbox": origin, "modelmax": origin, "venice": venice, "bill": f"{origin}/sandbox/bill"}
+    venice, openai = f"{origin}/api/v1", f"{origin}/openai/v1"
+    bill = f"{origin}/sandbox/bill"
+    addresses = {"sandbox": origin, "modelmax": origin, "venice": venice, "openai-videos": openai, "bill": bill}
     say(
-        f"The sandbox listens at {origin}; its bill is at {addresses['bill']}. To use it from another terminal:\n"
+        f"The sandbox listens at {origin}; its bill is at {bill}. To use it from another terminal:\n"
         f"export MODELMAX_BASE_URL={origin} MODELMAX_API_KEY={KEY}\n"
-        f"export VENICE_BASE_URL={venice} VENICE_API_KEY={KEY}"
+        f"export VENICE_BASE_URL={venice} VENICE_API_KEY={KEY}\n"
+        f"export OPENAI_VIDEOS_BASE_URL={openai}"
     )
     put_raw(json.dumps(addresses) + "\n")
     sys.stdout.flush()

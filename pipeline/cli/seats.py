@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pipeline.cli.checking import Checking
 from pipeline.cli.rehearsal import KEY, overlay
 from pipeline.providers.base import Account
 from pipeline.providers.registry import account_from, find_provider
@@ -41,6 +42,7 @@ def make_seats(
     Raises:
         InputError: there is no such provider, or its key is missing.
     """
+    by = Checking(effects=effects, environ=environ, by_list=settings.by_list)
     seats = {}
     for name in names:
         factory = find_provider(name)
@@ -50,7 +52,7 @@ def make_seats(
             here = overlay(environ, urls, name, capabilities.key_variable, capabilities.base_url_variable)
         account = account_from(here, capabilities)
         seats[name] = Seat(
-            provider=factory(account, effects),
+            provider=by.equipped(factory(account, effects)),
             capabilities=capabilities,
             base_url=SANDBOX_ORIGIN if speed else account.base_url,
             account=account.fingerprint,

@@ -19,6 +19,7 @@ from pipeline.cli.decoded import cores, decoding_beside
 from pipeline.cli.descriptors import make_room, needed
 from pipeline.cli.elsewhere import note_folder
 from pipeline.cli.epoch import begin_epoch
+from pipeline.cli.price_hints import priced_line
 from pipeline.cli.rehearsal import sandbox_child
 from pipeline.cli.seats import make_seats
 from pipeline.cli.settings import BatchSettings
@@ -33,8 +34,9 @@ from pipeline.paths import BatchFolder, state_folder
 from pipeline.planning.cost import quote_key
 from pipeline.providers.registry import account_from, find_provider
 from pipeline.runner.batch import BatchRun, Outcome
+from pipeline.runner.cleanup import vendors_to_ask
 from pipeline.runner.context import RunContext
-from pipeline.runner.money import Prices, ask_quotes
+from pipeline.runner.money import KeptQuotes, Prices, ask_quotes
 from pipeline.runner.progress import Progress
 from pipeline.runner.reconcile import OnChange, compare, refuse_undecided, write_plan
 from pipeline.runner.stop import Stop
@@ -46,8 +48,12 @@ if TYPE_CHECKING:
     from pipeline.ledger.reader import Reader, Summary
     from pipeline.ledger.store import Ledger
     from pipeline.planning.plan import Plan
-    from pipeline.providers.base import GenerationRequest
+    from pipeline.providers.base import Capabilities, GenerationRequest
     from pipeline.runner.context import Seat
+
+
+ASKS_ABOVE_USD = 100.0
+"""A manifest may be a stranger's, its prices and its cap included: beyond this sum the user is asked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +71,10 @@ class Order:
     as_json: bool
     speed: float
     """Of the rehearsal's sandbox; 0 for a real run."""
+    allowed: tuple[Path, ...] = ()
+    """Folders in which input files may lie, beside those that the ledger knows of."""
+    by_list: bool = True
+    """Whether the plan was made with what is known of the models."""
 
     @property
     def rehearsal(self) -> bool:
@@ -105,13 +115,18 @@ async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) 
             _tell_of_other_folders(order.plan, folder, SystemShelf(state_folder(environ) / "folders"), is_new=is_new)
         urls = await stack.enter_async_context(sandbox_child(folder, order.speed)) if order.rehearsal else {}
         with reading(folder.ledger, effects) as reader:
-            names = reader.providers()
-        seats = make_seats(names, settings, effects, environ, speed=order.speed, urls=urls)
+            names = {*reader.providers()}
+            if settings.cleanup:
+                names |= vendors_to_ask(reader.uncleaned(), _capabilities, effects.clock.now())
+        seats = make_seats(sorted(names), settings, effects, environ, speed=order.speed, urls=urls)
         for seat in seats.values():
             stack.push_async_callback(seat.provider.close)
         if tight := make_room(needed(seat.limits for seat in seats.values())):
             say(tight)
-        prices = await _price(order, settings, seats, folder, effects)
+        where = {name: (seat.base_url, seat.account) for name, seat in seats.items()}
+        quotes = SystemShelf(state_folder(environ) / "quotes")
+        kept = None if order.rehearsal else KeptQuotes(quotes, effects.clock, where)
+        prices = await _price(order, settings, seats, folder, effects, kept)
         progress = Progress()
         decoding = await stack.enter_async_context(
             decoding_beside(ledger, folder, settings.accept, effects, progress.note, max(1, cores() - 1))
@@ -120,10 +135,12 @@ async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) 
             ledger=ledger,
             folder=folder,
             inputs=Path(settings.inputs),
+            allowed_inputs=tuple(map(Path, settings.allowed_inputs)),
             effects=effects,
             prices=prices,
             progress=progress,
             decoding=decoding,
+            cleanup=settings.cleanup,
         )
         stop = Stop()
         listen(stop)
@@ -134,6 +151,10 @@ async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) 
         epoch.ending = "; ".join(outcome.paused_because) or ("stopped by a signal" if outcome.signal else "finished")
     with reading(folder.ledger, effects) as reader:
         return _tell(order, folder, outcome, reader)
+
+
+def _capabilities(name: str) -> Capabilities:
+    return find_provider(name).capabilities
 
 
 def _tell_of_other_folders(plan: Plan, folder: BatchFolder, shelf: Shelf, *, is_new: bool) -> None:
@@ -162,15 +183,16 @@ async def _settle_plan(order: Order, ledger: Ledger, effects: Effects) -> BatchS
         stored = await ledger.read_meta("settings")
         if stored is None:
             raise InputError(f"{order.root} was never planned. Run its manifest first: clipmill run MANIFEST")
-        settings = BatchSettings.from_json(stored)
+        settings = BatchSettings.from_json(stored).allowing(order.allowed)
     else:
         with reading(ledger.path, effects) as reader:
             difference = compare(plan.items, reader.jobs())
         refuse_undecided(difference, order.on_change)
         now = effects.clock.now()
         await write_plan(ledger, difference, [item.id for item in plan.items], order.on_change, now)
-        settings = BatchSettings.of_plan(plan)
-        await ledger.write_meta({"name": plan.name, "settings": settings.to_json()})
+        settings = replace(BatchSettings.of_plan(plan), by_list=order.by_list)
+        await ledger.write_meta({"name": plan.name})
+    await ledger.write_meta({"settings": settings.to_json()})
     cap = order.max_cost_usd
     if cap is not None:
         await ledger.write_meta({"max_cost_override_usd": cap})
@@ -182,7 +204,12 @@ async def _settle_plan(order: Order, ledger: Ledger, effects: Effects) -> BatchS
 
 
 async def _price(
-    order: Order, settings: BatchSettings, seats: Mapping[str, Seat], folder: BatchFolder, effects: Effects
+    order: Order,
+    settings: BatchSettings,
+    seats: Mapping[str, Seat],
+    folder: BatchFolder,
+    effects: Effects,
+    kept: KeptQuotes | None,
 ) -> Prices:
     """Learn what is still to be bought would cost, say so, and ask where nobody knows.
 
@@ -192,11 +219,14 @@ async def _price(
     quoting = {name: seat.provider for name, seat in seats.items() if seat.capabilities.quotes}
     with reading(folder.ledger, effects) as reader:
         cap = reader.meta("max_cost_usd")
+        users_cap = reader.meta("max_cost_override_usd")
         before = reader.summary()
         listed = Prices(listed=settings.prices)
         unpriced = _unpriced(reader, listed, seats, order.chosen)
-        quotes, why = await ask_quotes(unpriced, quoting, effects) if unpriced else ({}, [])
-        prices = Prices(listed=settings.prices, quotes=quotes)
+        quotes, why = await ask_quotes(unpriced, quoting, effects, kept) if unpriced else ({}, [])
+        now = effects.clock.monotonic()
+        quoted_at = {key: now - age_s for key, age_s in kept.ages_s.items()} if kept else {}
+        prices = Prices(listed=settings.prices, quotes=quotes, quoted_at=quoted_at)
         fresh_usd, fresh, unknown = _sum(reader, prices, seats, order.chosen)
     for sentence in why:
         say(sentence)
@@ -212,10 +242,15 @@ async def _price(
     if unknown and cap is not None:
         raise InputError(
             f"There is a cap of {usd(cap)}, and nobody says what {', '.join(sorted(unknown))} costs, so the cap cannot "
-            f"be kept. Add a price, for example  prices: {{{min(unknown)}: {{usd_per_second: 0.40}}}}"
+            f"be kept. Add what you pay to the manifest's `prices`: {priced_line(min(unknown))}."
         )
     if unknown and not order.rehearsal and not order.yes:
         question = f"Nobody says what {', '.join(sorted(unknown))} costs, and there is no --max-cost. Go on?"
+        if not ask(question):
+            raise InputError("Nothing was submitted.")
+    most_usd = fresh_usd if cap is None else min(fresh_usd, cap - before.committed_usd)
+    if most_usd > ASKS_ABOVE_USD and users_cap is None and not order.rehearsal and not order.yes:
+        question = f"This may cost {usd(most_usd)}, and there is no --max-cost. Go on?"
         if not ask(question):
             raise InputError("Nothing was submitted.")
     return prices
@@ -275,6 +310,8 @@ def _tell(order: Order, folder: BatchFolder, outcome: Outcome, reader: Reader) -
             f"{count(rejected, 'clip')} turned down by `accept`, kept, and left out of exports. To see why: "
             f"{shlex.join(['clipmill', 'results', str(folder.root), '--format', 'jsonl'])}"
         )
+    if summary.clips_done:
+        say(f"To look at them: {shlex.join(['clipmill', 'report', str(folder.root), '--open'])}")
     if reason:
         say(f"Paused: {reason}")
     if code in {Exit.PAUSED, Exit.INTERRUPTED, Exit.TERMINATED}:

@@ -11,6 +11,7 @@ import io
 import json
 from typing import TYPE_CHECKING, Any
 
+from pipeline.cli.comparison import differing
 from pipeline.cli.console import plain
 
 if TYPE_CHECKING:
@@ -21,8 +22,9 @@ FORMULA = (*"=+-@\t\r\n", *"\uff1d\uff0b\uff0d\uff20")
 PLAIN_FIELDS = ("id", "state", "provider", "model", "prompt")
 HEADER = (
     *PLAIN_FIELDS,
-    *("parameters", "metadata", "clips", "files", "seconds", "bytes", "cost_usd", "cost_is", "provider_job_id"),
-    *("attempts", "submitted_at", "finished_at", "error_kind", "error_message"),
+    *("parameters", "metadata", "clips", "files", "seconds", "bytes", "cost_usd", "cost_is"),
+    *("expected_usd", "expected_is", "usage", "differs", "provider_job_id"),
+    *("attempts", "submitted_at", "finished_at", "error_kind", "error_message", "error_class"),
 )
 
 
@@ -62,8 +64,9 @@ def _values(result: Mapping[str, Any]) -> list[Any]:
         " ".join(clip["file"] for clip in clips),
         round(sum(clip["duration_s"] or 0 for clip in clips), 3),
         sum(clip["bytes"] for clip in clips),
-        *(result[name] for name in ("cost_usd", "cost_is", "provider_job_id", "attempts")),
-        *(result[name] for name in ("submitted_at", "finished_at")),
-        error.get("kind"),
-        error.get("message"),
+        *(result[name] for name in ("cost_usd", "cost_is", "expected_usd", "expected_is")),
+        result["usage"] or "",
+        " ".join(differing(result)),
+        *(result[name] for name in ("provider_job_id", "attempts", "submitted_at", "finished_at")),
+        *(error.get(name) for name in ("kind", "message", "class")),
     ]

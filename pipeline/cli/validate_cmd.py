@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli.options import json_option
+from pipeline.cli.options import checking_options, json_option
 
 if TYPE_CHECKING:
     from pipeline.errors import Exit
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("manifest", type=click.Path(path_type=Path))
+@checking_options
 @json_option
-def command(manifest: Path, *, as_json: bool) -> Exit:
+def command(manifest: Path, *, allow_inputs: tuple[Path, ...], no_catalogue: bool, as_json: bool) -> Exit:
     """Tell every problem of MANIFEST as file:line:column: message, with the nearest thing that works.
 
     The file, the tables and images that it names, and what the providers can do are all checked, and told together.
@@ -25,16 +26,18 @@ def command(manifest: Path, *, as_json: bool) -> Exit:
     \b
     For example:   clipmill validate manifest.yaml
     """
+    from pipeline.cli.checking import checking
     from pipeline.cli.console import count, put, put_json, say
     from pipeline.cli.problems import problem_to_json, tell_problems
     from pipeline.effects import system
     from pipeline.errors import Exit, Problem, ProblemsFound, Severity
-    from pipeline.planning.plan import Plan, offline_providers, plan_file
+    from pipeline.planning.plan import Plan, plan_file
 
     plan: Plan | None = None
     problems: list[Problem]
+    by = checking(system(), by_list=not no_catalogue)
     try:
-        plan = plan_file(manifest, offline_providers(system()))
+        plan = plan_file(manifest, by.offline, allowed=allow_inputs)
         problems = list(plan.warnings)
     except ProblemsFound as found:
         problems = found.problems
@@ -51,6 +54,8 @@ def command(manifest: Path, *, as_json: bool) -> Exit:
     if plan is None:
         errors = sum(problem.severity is Severity.ERROR for problem in problems)
         say(f"{manifest}: {count(errors, 'error')}; nothing was sent.")
+        for sentence in by.explained(problems):
+            say(sentence)
         return Exit.BAD_INPUT
     if not as_json:
         warned = f", {count(len(problems), 'warning')}" if problems else ""

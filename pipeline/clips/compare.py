@@ -31,19 +31,25 @@ SHORT_SIDES = {"2k": (1440, 1080), "4k": (2160,), "8k": (4320,)}
 """Names without a number of lines; "2k" is either of two, by vendor."""
 
 
-def differences(asked: Mapping[str, Any], facts: ClipFacts) -> tuple[str, ...]:
+TINY_BYTES = 100_000
+"""Whole clips smaller than this were seen to be a refusal in disguise: a card, or a black picture."""
+
+
+def differences(asked: Mapping[str, Any], facts: ClipFacts, size_bytes: int) -> tuple[str, ...]:
     """Say in sentences where a clip is not what was asked for.
 
     Args:
         asked: neutral parameters: `duration_seconds`, `aspect_ratio`, `resolution`, `generate_audio`; others are
             passed over.
         facts: what the clip says of itself.
+        size_bytes: of the file.
     """
     found = (
         _duration(asked.get("duration_seconds"), facts),
         _resolution(asked.get("resolution"), facts),
         _aspect(asked.get("aspect_ratio"), facts),
         _audio(asked.get("generate_audio"), facts),
+        _size(size_bytes),
     )
     return tuple(sentence for sentence in found if sentence)
 
@@ -85,4 +91,12 @@ def _aspect(asked: Any, facts: ClipFacts) -> str:
 def _audio(asked: Any, facts: ClipFacts) -> str:
     if asked is True and not facts.has_audio:
         return "The clip has no sound; sound was asked for."
+    if asked is False and facts.has_audio:
+        return "The clip has sound; none was asked for, and sound may have been billed."
     return ""
+
+
+def _size(size_bytes: int) -> str:
+    if size_bytes >= TINY_BYTES:
+        return ""
+    return f"The clip has {size_bytes:,} bytes; one as small as that can be a refusal in disguise. Look at it."

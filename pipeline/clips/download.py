@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from pipeline.clips.resume import ByteSource
     from pipeline.effects import Clock, Files, Threads
 
-BATCH_BYTES = 1 << 20
-"""With fewer bytes the thread hops cost throughput, with more each download holds more memory."""
+BATCH_BYTES = 4 << 20
+"""Most clips cost a hop or two to a thread; at 1 MiB the hops cost a tenth of the throughput. With more, each download
+holds more memory."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

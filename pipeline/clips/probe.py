@@ -13,11 +13,11 @@ between frames; a decoder that hangs within one frame is stopped by `decoders`, 
 from __future__ import annotations
 
 import importlib.util
-import io
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Self
 
 from pipeline.clips.impression import Ear, Eye
+from pipeline.clips.readable import Readable
 from pipeline.errors import InputError
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def decode(files: Files, path: Path, monotonic: Callable[[], float], limit_s: fl
     so_far = _SoFar(deadline=monotonic() + limit_s, limit_s=limit_s, monotonic=monotonic)
     try:
         # The format is named, so that no other demuxer (playlists, which open further files) is ever tried.
-        with av.open(_Readable(files, path), format="mp4", metadata_errors="replace") as container:
+        with av.open(Readable(files, path), format="mp4", metadata_errors="replace") as container:
             _decode_tracks(container, so_far)
     except av.FFmpegError as error:
         so_far.stopped_because = _words(error)
@@ -182,32 +182,3 @@ def _decode_tracks(container: Any, so_far: _SoFar) -> None:
 
 def _words(error: Any) -> str:
     return error.strerror or type(error).__name__
-
-
-class _Readable(io.RawIOBase):
-    """A file of the `Files` effect as PyAV wants one. The mutable state is the position."""
-
-    def __init__(self, files: Files, path: Path) -> None:
-        self._files = files
-        self._path = path
-        self._size = files.size(path)
-        self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._files.read(self._path, self._position, size)
-        self._position += len(data)
-        return data
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        self._position = base + offset
-        return self._position
-
-    def tell(self) -> int:
-        return self._position

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from pipeline.jobs.job import Clip, CostIs, Failure, Job
+from pipeline.jobs.job import CleanUp, Clip, CostIs, Failure, Job
 from pipeline.jobs.state import ClipState, State
 from pipeline.providers.answers import Billing, Output, Receipt
 from pipeline.providers.base import GenerationRequest, InputFile
@@ -45,6 +46,9 @@ def record_to_json(job: Job) -> dict[str, Any]:
         "reserved_usd": job.reserved_usd,
         "settled_usd": job.settled_usd,
         "cost_is": job.cost_is.value,
+        "expected_usd": job.expected_usd,
+        "expected_is": job.expected_is.value,
+        "cleanup": job.cleanup.value,
         "failure": failure_to_json(job.failure) if job.failure else None,
         "warnings": list(job.warnings),
         "intent_at": _time_to_json(job.intent_at),
@@ -62,6 +66,8 @@ def job_from_json(value: Mapping[str, Any], clips: Sequence[Clip] | None = None)
     fields["outputs"] = tuple(Output(**o) for o in value["outputs"])
     fields["clips"] = tuple(clip_from_json(c) for c in value["clips"]) if clips is None else tuple(clips)
     fields["cost_is"] = CostIs(value["cost_is"])
+    fields["expected_is"] = CostIs(value.get("expected_is", "unknown"))
+    fields["cleanup"] = CleanUp(value.get("cleanup", "none"))
     fields["failure"] = failure_from_json(value["failure"])
     fields["warnings"] = tuple(value["warnings"])
     for name in ("intent_at", "submitted_at", "finished_at"):
@@ -76,11 +82,13 @@ def request_to_json(request: GenerationRequest) -> dict[str, Any]:
         "prompt": request.prompt,
         "parameters": dict(request.parameters),
         "options": dict(request.options),
-        "files": {
-            name: {"path": f.path, "sha256": f.sha256, "size_bytes": f.size_bytes, "media_type": f.media_type}
-            for name, f in request.files.items()
-        },
+        "files": {name: file_to_json(file) for name, file in request.files.items()},
     }
+
+
+def file_to_json(file: InputFile) -> dict[str, Any]:
+    """Return the record of an input file as plain JSON; what is not known of it is left out."""
+    return {name: value for name, value in asdict(file).items() if value is not None}
 
 
 def request_from_json(value: Mapping[str, Any]) -> GenerationRequest:

@@ -30,6 +30,17 @@ class CostIs(StrEnum):
     UNKNOWN = "unknown"
 
 
+class CleanUp(StrEnum):
+    """What became of the vendor's own copies of a job's clips, as far as this program had a part in it."""
+
+    NONE = "none"
+    """Nothing: they are the vendor's affair."""
+    DONE = "done"
+    """They were deleted after the clips had come home."""
+    REFUSED = "refused"
+    """The vendor would not delete them."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failure:
     """Why a job is held or ended without a clip."""
@@ -87,6 +98,10 @@ class Job:
     reserved_usd: float = 0.0
     settled_usd: float = 0.0
     cost_is: CostIs = CostIs.UNKNOWN
+    expected_usd: float | None = None
+    """What the present attempt was said to cost before it was submitted; None where nobody said."""
+    expected_is: CostIs = CostIs.UNKNOWN
+    cleanup: CleanUp = CleanUp.NONE
     failure: Failure | None = None
     warnings: tuple[str, ...] = ()
     intent_at: datetime | None = None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import LedgerError
 from pipeline.jobs.codec import failure_from_json, receipt_from_json, request_from_json
-from pipeline.jobs.job import Clip, CostIs, Job
+from pipeline.jobs.job import CleanUp, Clip, CostIs, Job
 from pipeline.jobs.state import CLIP_MOVES, MOVES, ClipState, EventKind, State
 from pipeline.providers.answers import Billing, Output
 
@@ -79,6 +79,8 @@ def _submit_started(job: Job, event: Event) -> Job:
         account=event.data["account"],
         reserved_usd=event.data["price_usd"] or 0.0,
         cost_is=CostIs(event.data["price_is"]),
+        expected_usd=event.data["price_usd"],
+        expected_is=CostIs(event.data["price_is"]),
         intent_at=event.at,
         failure=None,
         receipt=None,
@@ -224,7 +226,8 @@ def _with_clips(job: Job, event: Event) -> Job:
     if event.kind is EventKind.CLIP_DECODED:
         return job
     if event.kind is EventKind.CLIP_MISSING:
-        return replace(job, state=State.CLAIMED if job.outputs else State.SUBMITTED, finished_at=None)
+        state = State.CLAIMED if job.outputs else State.SUBMITTED
+        return replace(job, state=state, cleanup=CleanUp.NONE, finished_at=None)
     if states == {ClipState.DONE}:
         return replace(job, state=State.DONE, finished_at=event.at, failure=None)
     if states <= {ClipState.DONE, ClipState.LOST}:
@@ -233,6 +236,13 @@ def _with_clips(job: Job, event: Event) -> Job:
     if "failure" in event.data:
         return replace(job, failure=failure_from_json(event.data["failure"]))
     return job
+
+
+def _cleaned_up(result: CleanUp) -> Callable[[Job, Event], Job]:
+    def clean(job: Job, _event: Event) -> Job:
+        return replace(job, cleanup=result)
+
+    return clean
 
 
 def _doubt_resubmitted(job: Job, _event: Event) -> Job:
@@ -291,6 +301,8 @@ _EFFECTS: dict[EventKind, Callable[[Job, Event], Job]] = {
     EventKind.CLIP_PUBLISHED: _clip_event,
     EventKind.CLIP_MISSING: _clip_event,
     EventKind.CLIP_DECODED: _clip_event,
+    EventKind.CLEANED_UP: _cleaned_up(CleanUp.DONE),
+    EventKind.CLEANUP_REFUSED: _cleaned_up(CleanUp.REFUSED),
     EventKind.HISTORY_LOST: _history_lost,
     EventKind.DOUBT_RESUBMITTED: _doubt_resubmitted,
     EventKind.DOUBT_ADOPTED: _doubt_adopted,

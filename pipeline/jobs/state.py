@@ -92,6 +92,10 @@ class EventKind(StrEnum):
     CLIP_MISSING = "clip_missing"
     CLIP_DECODED = "clip_decoded"
     """A decoder has seen every frame of a finished clip. It says what the clip is like, and moves nothing."""
+    CLEANED_UP = "cleaned_up"
+    """The vendor's own copies of its clips are deleted: they are all here."""
+    CLEANUP_REFUSED = "cleanup_refused"
+    """The vendor would not delete them; it is not asked again."""
     HISTORY_LOST = "history_lost"
     """The ledger was restored from a copy: what happened to the item since is not known."""
     DOUBT_RESUBMITTED = "doubt_resubmitted"
@@ -126,6 +130,8 @@ def _moves() -> frozenset[tuple[State | None, EventKind, State]]:
         (s.CLAIMED, e.JOB_LOST, s.LOST),
         (s.PLANNED, e.HISTORY_LOST, s.SUBMIT_IN_DOUBT),
         (s.SUBMITTED, e.HISTORY_LOST, s.CLAIM_IN_DOUBT),
+        (s.DONE, e.CLEANED_UP, s.DONE),
+        (s.DONE, e.CLEANUP_REFUSED, s.DONE),
         (s.DONE, e.CLIP_MISSING, s.SUBMITTED),
         (s.DONE, e.CLIP_MISSING, s.CLAIMED),
         (s.SUBMIT_IN_DOUBT, e.DOUBT_RESUBMITTED, s.PLANNED),

@@ -6,6 +6,7 @@ returned survives a power cut: with FULL the removal of the journal is not made 
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -14,9 +15,11 @@ from pipeline.errors import DiskRefused, InputError
 from pipeline.ledger.layout import (
     APPLICATION_ID,
     STEPS,
+    VERSION,
     as_if_migrated,
     create,
     migrate,
+    own_names,
     refresh_rules,
     version_after,
 )
@@ -55,6 +58,12 @@ def told_as_our_errors(path: Path) -> Iterator[None]:
     """Turn SQLite's errors into sentences; integrity errors pass, since the caller knows what they mean."""
     try:
         yield
+    except OSError as error:
+        if error.errno not in {errno.ELOOP, errno.EPERM}:
+            raise
+        raise InputError(
+            f"The ledger {path} is not opened: {error.strerror}. Use another -o DIR, or a copy of your own."
+        ) from error
     except sqlite3.IntegrityError:
         raise
     except sqlite3.OperationalError as error:
@@ -163,7 +172,24 @@ def _version(database: sqlite3.Connection, path: Path, wanted: int) -> int:
         )
     if version < 1:
         raise sqlite3.DatabaseError(f"its version is {version}")
+    _refuse_strange(database, is_current=version == wanted == VERSION)
     return int(version)
+
+
+def _refuse_strange(database: sqlite3.Connection, *, is_current: bool) -> None:
+    """Refuse what no program of ours makes: a view in a table's place would run whatever it says.
+
+    Triggers may differ: a reader sets none off, and a writer makes them this program's own.
+    """
+    found: dict[str, str] = dict(database.execute("SELECT name, type FROM sqlite_schema"))
+    ours = own_names()
+    for name, kind in found.items():
+        strange = is_current and kind != "trigger" and not name.startswith("sqlite_") and ours.get(name) != kind
+        if kind == "view" or strange:
+            raise sqlite3.DatabaseError(f"it holds the {kind} {name!r}, which no ledger has")
+    missing = sorted(name for name, kind in ours.items() if kind == "table" and name not in found)
+    if is_current and missing:
+        raise sqlite3.DatabaseError(f"it lacks the table {missing[0]}")
 
 
 def _refuse_damaged(database: sqlite3.Connection) -> None:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pipeline.durable import sync_folder, told_as_disk_refused, write_atomically
+from pipeline.effects import PRIVATE
 from pipeline.jobs.event import Event
 from pipeline.jobs.state import EventKind
 
@@ -92,7 +93,7 @@ class Emergency:
         path = self._folder.emergency
         with told_as_disk_refused(f"read {path}"):
             old = self._files.read(path) if self._files.exists(path) else b""
-        write_atomically(self._files, path, old + lines.encode())
+        write_atomically(self._files, path, old + lines.encode(), PRIVATE)
 
     def keep_only(self, events: Iterable[Event]) -> None:
         """Make the journal hold these events and no others, durable on return.
@@ -103,7 +104,7 @@ class Emergency:
         events = list(events)
         if events != self.saved():
             lines = "".join(json.dumps(event.to_json()) + "\n" for event in events)
-            write_atomically(self._files, self._folder.emergency, lines.encode())
+            write_atomically(self._files, self._folder.emergency, lines.encode(), PRIVATE)
 
     def saved(self) -> list[Event]:
         """Return what an earlier run saved; a torn last line is passed over, for it was never acted on."""

@@ -208,6 +208,15 @@ def _own_rules() -> list[object]:
         return _rules(own)
 
 
+@cache
+def own_names() -> dict[str, str]:
+    """Return the tables and indexes of this program's layout, each with its kind; SQLite's own are left out."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as own:
+        _lay_out(own)
+        found = own.execute("SELECT name, type FROM sqlite_schema WHERE type <> 'trigger'").fetchall()
+    return {name: kind for name, kind in found if not name.startswith("sqlite_")}
+
+
 def _drop_triggers(database: sqlite3.Connection) -> None:
     for (name,) in database.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'").fetchall():
         database.execute(f'DROP TRIGGER "{name}"')

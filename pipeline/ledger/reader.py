@@ -115,6 +115,12 @@ class Reader:
             else {},
         )
 
+    def committed_usd(self) -> dict[State, float]:
+        """Return what the budget counts for each state, over all revisions."""
+        with told_as_our_errors(self.path):
+            query = "SELECT state, sum(committed_micro_usd) FROM item GROUP BY state"
+            return {State(state): micro / rows.MICRO for state, micro in self._database.execute(query)}
+
     def jobs(self) -> Iterator[Job]:
         """Yield the latest revision of every item, in the manifest's order."""
         return self._jobs(f"{LATEST} ORDER BY position")
@@ -145,6 +151,10 @@ class Reader:
     def planned(self) -> Iterator[Job]:
         """Yield the jobs that are still to be submitted, in the manifest's order."""
         return self._jobs("WHERE state = 'planned' ORDER BY position")
+
+    def uncleaned(self) -> Iterator[Job]:
+        """Yield the done jobs whose vendors were not asked to delete their copies."""
+        return self._jobs(f"WHERE {rows.UNCLEANED} ORDER BY position, revision")
 
     def _jobs(self, where: str) -> Iterator[Job]:
         """Yield jobs that were read a page at a time: whoever pauses between two of them holds no writer up."""

@@ -9,6 +9,7 @@ from pipeline.clips.acceptance import judge
 from pipeline.durable import write_atomically
 from pipeline.jobs.job import CostIs
 from pipeline.jobs.state import ClipState, State
+from pipeline.jobs.trouble import trouble_of, what_to_do
 from pipeline.ledger.reader import reading
 
 if TYPE_CHECKING:
@@ -35,11 +36,15 @@ def result(job: Job, rules: Acceptance) -> dict[str, Any]:
         "clips": [_clip(clip, rules) for clip in job.clips if clip.state is ClipState.DONE],
         "cost_usd": cost_usd(job),
         "cost_is": job.cost_is.value,
+        "expected_usd": job.expected_usd,
+        "expected_is": job.expected_is.value,
+        "usage": dict(job.usage) or None,
+        "warnings": list(job.warnings),
         "provider_job_id": job.job_id or None,
         "attempts": job.attempt,
         "submitted_at": job.submitted_at.isoformat() if job.submitted_at else None,
         "finished_at": job.finished_at.isoformat() if job.finished_at else None,
-        "error": {"kind": job.failure.kind, "message": job.failure.message} if job.failure else None,
+        "error": _error(job),
     }
 
 
@@ -60,6 +65,13 @@ def rewrite_results(folder: BatchFolder, effects: Effects) -> None:
         write_results(reader.jobs(), reader.acceptance(), folder, effects.files)
 
 
+def _error(job: Job) -> dict[str, Any] | None:
+    if job.failure is None:
+        return None
+    told = {"kind": job.failure.kind, "message": job.failure.message}
+    return told | {"class": trouble_of(job), "what_to_do": what_to_do(job)}
+
+
 def _clip(clip: Clip, rules: Acceptance) -> dict[str, Any]:
     verdict = judge(rules, clip.facts, clip.size_bytes)
     return {
@@ -67,7 +79,7 @@ def _clip(clip: Clip, rules: Acceptance) -> dict[str, Any]:
         "sha256": clip.sha256,
         "bytes": clip.size_bytes,
         **{name: clip.facts.get(name) for name in CLIP_FACTS},
-        "warnings": list(clip.warnings),
+        "differs": list(clip.warnings),
         "accepted": verdict.accepted,
         "rejected_because": list(verdict.reasons),
     }

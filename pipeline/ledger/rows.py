@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 MICRO = 1_000_000
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
 JOB_COLUMNS = "id, revision, request, record"
+UNCLEANED = "state = 'done' AND coalesce(json_extract(record, '$.cleanup'), 'none') = 'none'"
+"""Done, and the vendor was not asked to delete its copies."""
 INSERT_ITEM = """
 INSERT INTO item (id, revision, position, state, event, attempt, moves, epoch, provider, model, job_id,
                   committed_micro_usd, request, record)

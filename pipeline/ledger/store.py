@@ -241,6 +241,11 @@ class Ledger:
         jobs: list[Job] = await self._alone(self._writer.jobs, None if states is None else list(states))
         return jobs
 
+    async def uncleaned(self) -> list[Job]:
+        """Return the done jobs whose vendors were not asked to delete their copies, in the manifest's order."""
+        jobs: list[Job] = await self._alone(self._writer.uncleaned)
+        return jobs
+
     async def job(self, item_id: str, revision: int) -> Job:
         """Return one job. Raises InputError where there is none."""
         loop = asyncio.get_running_loop()

@@ -283,6 +283,10 @@ class Writer:
         marks = ",".join("?" * len(names))
         return self._read_jobs(f"WHERE state IN ({marks}) ORDER BY position, revision", names)
 
+    def uncleaned(self) -> list[Job]:
+        """Return the done jobs whose vendors were not asked to delete their copies, in the manifest's order."""
+        return self._read_jobs(f"WHERE {rows.UNCLEANED} ORDER BY position, revision")
+
     def job(self, item_id: str, revision: int) -> Job | None:
         """Return one job, or None where there is no such item."""
         (found,) = self.jobs_at([(item_id, revision)])

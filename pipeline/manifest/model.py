@@ -109,8 +109,16 @@ class Limits:
 class Price:
     """What a model costs where its provider quotes nothing; exactly one of the two is given."""
 
-    usd_per_second: float | None = None
+    usd_per_second: float | Mapping[str, float] | None = None
+    """One price, or a table by resolution; `default` in it stands for every resolution that it does not name."""
     usd_per_clip: float | None = None
+
+    def per_second(self, resolution: str | None) -> float | None:
+        """Return the price of a second at a resolution (None where none was asked for); None where nothing is said."""
+        if self.usd_per_second is None or isinstance(self.usd_per_second, int | float):
+            return self.usd_per_second
+        found = self.usd_per_second.get(resolution) if resolution is not None else None
+        return self.usd_per_second.get("default") if found is None else found
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -159,6 +167,8 @@ class Manifest:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     entries: tuple[Entry, ...]
     limits: Limits = field(default_factory=Limits)
+    cleanup: bool = False
+    """Whether the provider's copies are deleted once a clip is here."""
     prices: Mapping[str, Price] = field(default_factory=dict)
     """By `provider/model`."""
     providers: Mapping[str, ProviderSettings] = field(default_factory=dict)

@@ -55,6 +55,7 @@ def manifest_of(
         parameters=top.get("parameters", {}),
         entries=tuple(entries),
         limits=Limits(**top.get("limits", {})),
+        cleanup=top.get("cleanup", False),
         prices={name: Price(**price) for name, price in top.get("prices", {}).items()},
         providers={
             name: ProviderSettings(limits=Limits(**settings.get("limits", {})), options=settings.get("options", {}))

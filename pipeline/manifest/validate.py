@@ -34,6 +34,14 @@ PROBLEMS_MAX: Final = 10_000
 WARNINGS_MAX: Final = 1_000
 """Further warnings are dropped; unlike errors, they must not keep the rest of the file from being read."""
 
+JUDGED_ACROSS: Final[Mapping[str, type]] = {
+    "provider": str,
+    "model": str,
+    "parameters": dict,
+    "prices": dict,
+    "providers": dict,
+}
+"""What of the top level all entries are held against, and of which kind it has to be for that."""
 DEPENDS_ON_MATRIX: Final = frozenset({"exclude", "prompt"})
 """What cannot be judged in an entry whose matrix or rows are wrong."""
 
@@ -111,7 +119,7 @@ class ManifestCheck:
             digest = ""
         top = self._checked_top(whole=bool(digest))
         if digest:
-            self._complain(self._all.complaints(top))
+            self._complain(self._all.complaints(in_shape(top)))
         self._problems.sort(key=lambda problem: (problem.line, problem.column))
         if self._errors >= PROBLEMS_MAX:
             self._problems.append(
@@ -213,6 +221,14 @@ def sound_part(value: Any, wrong: set[str | int]) -> dict[str, Any]:
     if wrong & {"matrix", "rows"}:
         wrong = wrong | DEPENDS_ON_MATRIX
     return {key: child for key, child in value.items() if key not in wrong}
+
+
+def in_shape(top: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the top level with emptiness in the place of what is not even of the right kind, and was told to be so."""
+    return {
+        key: value if isinstance(value, JUDGED_ACROSS.get(key, object)) else JUDGED_ACROSS[key]()
+        for key, value in top.items()
+    }
 
 
 def written_in(part: Part) -> Callable[[Pointer], str | None]:

@@ -213,6 +213,8 @@ def empty(pointer: Pointer) -> str:
     label = label_of(pointer)
     if pointer == ("clips",):
         return "`clips` is empty. Add an entry: `- id: first` with a `prompt`."
+    if pointer[-1:] == ("usd_per_second",):
+        return "`usd_per_second` is an empty table. Give it a resolution: `{720p: 0.40}`, or one number for all."
     if len(pointer) == 2 and pointer[0] == "prices":
         return f"The price of {label} is missing. Give `usd_per_second` or `usd_per_clip`."
     return f"{label} is empty. Give it a value, or remove it."

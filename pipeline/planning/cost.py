@@ -97,13 +97,20 @@ def cost_of(
     if price is not None:
         if price.usd_per_clip is not None:
             price_usd = _product_usd(price.usd_per_clip, clips)
-        elif price.usd_per_second is not None and seconds > 0:
-            price_usd = _product_usd(price.usd_per_second, seconds)
+        elif (a_second_usd := price.per_second(resolution_of(request))) is not None and seconds > 0:
+            price_usd = _product_usd(a_second_usd, seconds)
         price_is = PriceIs.UNKNOWN if price_usd is None else PriceIs.COMPUTED
     elif quotes:
         price_usd = quotes.get(quote_key(provider, request))
         price_is = PriceIs.UNKNOWN if price_usd is None else PriceIs.QUOTED
     return Cost(price_usd=price_usd, price_is=price_is, seconds=seconds, clips=clips)
+
+
+def resolution_of(request: GenerationRequest) -> str | None:
+    """Return the resolution that a request names; None where it leaves that to the vendor."""
+    within = request.options.get("parameters")
+    places = (request.options, within if isinstance(within, dict) else {}, request.parameters)
+    return next((value for place in places if isinstance(value := place.get("resolution"), str)), None)
 
 
 def _product_usd(price_usd: float, amount: float) -> float:

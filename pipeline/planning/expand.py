@@ -24,16 +24,20 @@ from pipeline.planning.rows import Row, Table, TableRefused, open_table
 from pipeline.planning.templates import FROM_PROMPT, NameNotSet, Template, parse_template, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from pipeline.manifest.model import Entry, Manifest
 
 
-def expand(manifest: Manifest, findings: Findings) -> Iterator[Draft]:
-    """Yield the items of a manifest. What is wrong goes to `findings`, and the items it concerns are left out."""
+def expand(manifest: Manifest, findings: Findings, allowed: Sequence[Path] = ()) -> Iterator[Draft]:
+    """Yield the items of a manifest. What is wrong goes to `findings`, and the items it concerns are left out.
+
+    `allowed` are folders, beside the manifest's, in which its tables may lie.
+    """
     inherited = {name: value for name, value in manifest.parameters.items() if value is not None}
     for entry in manifest.entries:
-        yield from _EntryExpansion(manifest, inherited, entry, findings).items()
+        yield from _EntryExpansion(manifest, inherited, entry, findings, allowed).items()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +54,15 @@ class _Combination:
 class _EntryExpansion:
     """The expansion of one entry."""
 
-    def __init__(self, manifest: Manifest, inherited: Mapping[str, Any], entry: Entry, findings: Findings) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        inherited: Mapping[str, Any],
+        entry: Entry,
+        findings: Findings,
+        allowed: Sequence[Path],
+    ) -> None:
+        self._allowed = allowed
         self._manifest = manifest
         self._inherited = inherited
         """The manifest's parameters, one mapping for all entries that change nothing."""
@@ -164,7 +176,7 @@ class _EntryExpansion:
             self._findings.add(message, self._row_source(line), group=(self._entry.index, "row"))
 
         try:
-            table = open_table(self._manifest.folder, name, tell)
+            table = open_table(self._manifest.folder, name, tell, self._allowed)
         except InputRefused as refused:
             self._tell(str(refused), "rows")
             return None

@@ -1,8 +1,9 @@
 """The user's input files: found inside the manifest's folder, known by their first bytes, digested once.
 
 A shared manifest is not quite trusted: it must not be able to send a stranger's file to a vendor. So a name leads only
-to a regular file that really lies in the manifest's folder or below; each folder on the way is opened without following
-links, so that nothing can be swapped in between; and nothing that could block (a FIFO, a device) is ever opened.
+to a regular file that really lies in the manifest's folder or below, or in a folder that the user has allowed on the
+command line; each folder on the way is opened without following links, so that nothing can be swapped in between; and
+nothing that could block (a FIFO, a device) is ever opened.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urlsplit
 
 from pipeline.errors import InputError
+from pipeline.planning.measure import UNKNOWN, measure
 from pipeline.planning.media import ACCEPTED, HEAD_BYTES, SAME, WANTED, media_type
 from pipeline.providers.base import MEDIA_PARAMETERS, InputFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 MAX_INPUT_BYTES = 25 * 1024 * 1024
 """No vendor takes a larger request body than 35 MB, and base64 adds a third."""
@@ -57,14 +59,15 @@ class _Finding:
 class Inputs:
     """The inputs of one plan: every distinct text is looked at once, and every distinct file read once."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, allowed: Sequence[Path] = ()) -> None:
         self._folder = folder
+        self._allowed = allowed
         self._found: dict[str, _Finding] = {}
 
     def find(self, text: str, kind: str) -> InputFile | None:
         """Return the local file that `text` names; None for a URL. Raises InputRefused.
 
-        `kind` is image, audio or video.
+        `kind` is image, audio, video or document.
         """
         finding = self._found.get(text)
         if finding is None:
@@ -82,7 +85,7 @@ class Inputs:
             if scheme := _SCHEME.match(text):
                 _check_url(text, scheme.group(1).lower())
                 return _Finding(type="")
-            file = _digest(self._folder, text)
+            file = _digest(self._folder, text, self._allowed)
             return _Finding(type=file.media_type, file=file)
         except InputRefused as refused:
             return _Finding(type="", refusal=str(refused))
@@ -113,8 +116,10 @@ def _media_in(at: tuple[str | int, ...], kind: str, value: Any) -> Iterator[tupl
             yield from _media_in((*at, index), kind, part)
 
 
-def read_inputs(folder: Path, files: Mapping[str, InputFile]) -> dict[str, bytes]:
+def read_inputs(folder: Path, files: Mapping[str, InputFile], allowed: Sequence[Path] = ()) -> dict[str, bytes]:
     """Read the files of a request again, right before it is sent, by the texts that name them.
+
+    `allowed` are the folders, beside the manifest's, in which they may lie.
 
     Raises:
         InputRefused: a file is no longer there, or no longer one that may be sent.
@@ -122,7 +127,7 @@ def read_inputs(folder: Path, files: Mapping[str, InputFile]) -> dict[str, bytes
     """
     contents: dict[str, bytes] = {}
     for text, file in files.items():
-        with open_inside(folder, file.path) as stream:
+        with open_inside(folder, file.path, allowed) as stream:
             content = stream.read(MAX_INPUT_BYTES + 1)
         if hashlib.sha256(content).hexdigest() != file.sha256:
             raise InputChanged(
@@ -133,9 +138,12 @@ def read_inputs(folder: Path, files: Mapping[str, InputFile]) -> dict[str, bytes
     return contents
 
 
-def open_inside(folder: Path, name: str) -> BinaryIO:
-    """Open a regular file that really lies in `folder` or below, for reading. Raises InputRefused."""
-    root, parts = _really_inside(folder, name)
+def open_inside(folder: Path, name: str, allowed: Sequence[Path] = ()) -> BinaryIO:
+    """Open a regular file for reading that really lies in `folder`, in one of `allowed`, or below them.
+
+    `name` is relative to `folder`, or absolute where anything is allowed. Raises InputRefused.
+    """
+    root, parts = _really_inside(folder, name, allowed)
     return open_real(root, parts, name)
 
 
@@ -164,21 +172,22 @@ def open_real(root: Path, parts: tuple[str, ...], name: str) -> BinaryIO:
     return stream
 
 
-def _really_inside(folder: Path, name: str) -> tuple[Path, tuple[str, ...]]:
-    """Return the real folder and the real path below it, link by link resolved."""
+def _really_inside(folder: Path, name: str, allowed: Sequence[Path]) -> tuple[Path, tuple[str, ...]]:
+    """Return the real folder that holds the file, and the real path below it, link by link resolved."""
     if not name.strip() or _CONTROL.search(name):
         raise InputRefused(f"{_shown(name)} is no file name. Name a file in the manifest's folder or below.")
-    if name.startswith(("/", "~")) or name[:5].lower() == "file:":
+    if name.startswith("~") or name[:5].lower() == "file:" or (name.startswith("/") and not allowed):
         raise InputRefused(
             f"{_shown(name)} is not relative to the manifest. Copy the file into the manifest's folder or below, and "
-            "name it from there, as in inputs/leaf.png."
+            "name it from there, as in inputs/leaf.png; or allow its folder with --allow-inputs DIR."
         )
-    root = Path(os.path.realpath(folder))
-    real = Path(os.path.realpath(root / name))
-    if not real.is_relative_to(root):
+    real = Path(os.path.realpath(folder / name))
+    roots = [Path(os.path.realpath(each)) for each in (folder, *allowed)]
+    root = next((each for each in roots if real.is_relative_to(each)), None)
+    if root is None:
         raise InputRefused(
             f"{_shown(name)} leads out of the manifest's folder. Only files that really lie in it or below may be "
-            "sent: copy the file there."
+            "sent: copy the file there, or allow its folder with --allow-inputs DIR."
         )
     parts = real.relative_to(root).parts
     if not parts:
@@ -203,11 +212,13 @@ def _why_not_opened(root: Path, name: str, error: OSError) -> str:
         names = []
     near = difflib.get_close_matches(Path(name).name, names, n=1)
     hint = f" Did you mean {(Path(name).parent / near[0]).as_posix()}?" if near else ""
-    return f"{_shown(name)} does not exist in the manifest's folder.{hint}"
+    where = "" if name.startswith("/") else " in the manifest's folder"
+    return f"{_shown(name)} does not exist{where}.{hint}"
 
 
-def _digest(folder: Path, name: str) -> InputFile:
-    with open_inside(folder, name) as stream:
+def _digest(folder: Path, name: str, allowed: Sequence[Path]) -> InputFile:
+    measured = UNKNOWN
+    with open_inside(folder, name, allowed) as stream:
         size_bytes = os.fstat(stream.fileno()).st_size
         digest = hashlib.sha256()
         read_bytes, head = 0, b""
@@ -215,14 +226,24 @@ def _digest(folder: Path, name: str) -> InputFile:
             head = head or chunk[:HEAD_BYTES]
             digest.update(chunk)
             read_bytes += len(chunk)
+        found = media_type(head)
+        if found is not None and 0 < read_bytes <= MAX_INPUT_BYTES:
+            measured = measure(stream, found, read_bytes)
     if max(read_bytes, size_bytes) > MAX_INPUT_BYTES:
         raise InputRefused(f"{_shown(name)} is larger than {MAX_INPUT_BYTES >> 20} MiB. Scale it down.")
     if read_bytes == 0:
         raise InputRefused(f"{_shown(name)} is empty.")
-    found = media_type(head)
     if found is None:
         raise InputRefused(f"{_shown(name)} is no image, audio or video that the providers take, whatever its name.")
-    return InputFile(path=name, sha256=digest.hexdigest(), size_bytes=read_bytes, media_type=found)
+    return InputFile(
+        path=name,
+        sha256=digest.hexdigest(),
+        size_bytes=read_bytes,
+        media_type=found,
+        width=measured.width,
+        height=measured.height,
+        duration_s=measured.duration_s,
+    )
 
 
 def _check_url(text: str, scheme: str) -> None:

@@ -1,7 +1,7 @@
 """What a file is, told from its first bytes and never from its name.
 
-Accepted are the kinds that the providers take: PNG, JPEG and WebP images; WAV and MP3 audio; MP4, MOV and WebM video
-(Venice OpenAPI, /video/queue). What is recognised beyond them is recognised so that the refusal can name it.
+Accepted are the kinds that the providers take: PNG, JPEG and WebP images; WAV and MP3 audio; MP4, MOV and WebM video;
+PDF documents (Venice OpenAPI, /video/queue). What is recognised beyond them is recognised for the refusal to name it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ ACCEPTED = {
     "image": ("image/png", "image/jpeg", "image/webp"),
     "audio": ("audio/wav", "audio/mpeg"),
     "video": ("video/mp4", "video/quicktime", "video/webm"),
+    "document": ("application/pdf",),
 }
 """Media types by kind."""
 
@@ -20,6 +21,7 @@ WANTED = {
     "image": "a PNG, JPEG or WebP image",
     "audio": "a WAV or MP3 file",
     "video": "an MP4, MOV or WebM video",
+    "document": "a PDF document",
 }
 """The kinds in words."""
 
@@ -40,6 +42,8 @@ def media_type(head: bytes) -> str | None:
     """Return the media type that the first bytes show; None for none that is known."""
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
         return "image/png"
+    if head.startswith(b"%PDF-"):
+        return "application/pdf"
     if head.startswith(b"\xff\xd8\xff"):
         return "image/jpeg"
     if head.startswith((b"GIF87a", b"GIF89a")):

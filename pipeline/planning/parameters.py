@@ -36,6 +36,7 @@ PARAMETERS = {
     "reference_images": Shape.TEXTS,
     "reference_videos": Shape.TEXTS,
     "reference_audios": Shape.TEXTS,
+    "reference_documents": Shape.TEXTS,
     "scene_images": Shape.TEXTS,
     "elements": Shape.OBJECTS,
     "keyframes": Shape.OBJECTS,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.clips.acceptance import contradictions
 from pipeline.errors import InputError, Problem, ProblemsFound, Severity
 from pipeline.planning.cost import Cost, Estimate, cost_of, estimate, quote_key
-from pipeline.planning.draft import source_of
+from pipeline.planning.draft import source_at, source_of
 from pipeline.planning.expand import expand
 from pipeline.planning.identity import fingerprint
 from pipeline.planning.inputs import InputRefused, Inputs, media_texts
@@ -22,7 +22,7 @@ from pipeline.planning.problems import Findings, Source
 from pipeline.providers.base import GenerationRequest, InputFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from pipeline.clips.acceptance import Acceptance
@@ -68,6 +68,8 @@ class Plan:
     manifest_sha256: str
     folder: Path
     """The manifest's folder, in which the inputs lie."""
+    allowed: tuple[Path, ...] = ()
+    """Further folders in which they may lie, absolute."""
     items: tuple[Item, ...]
     limits: Limits
     """The manifest's own; the cap on the cost is here."""
@@ -75,6 +77,8 @@ class Plan:
     """What holds for each provider that the items use."""
     prices: Mapping[str, Price]
     accept: Acceptance
+    cleanup: bool
+    """Whether the providers' copies are deleted once a clip is here."""
     estimate: Estimate
     warnings: tuple[Problem, ...]
 
@@ -86,14 +90,20 @@ def offline_providers(effects: Effects) -> Callable[[str], Provider]:
     return lambda name: find_provider(name)(None, effects)
 
 
-def plan_file(path: Path, providers: Callable[[str], Provider], *, quotes: Mapping[str, float] | None = None) -> Plan:
+def plan_file(
+    path: Path,
+    providers: Callable[[str], Provider],
+    *,
+    quotes: Mapping[str, float] | None = None,
+    allowed: Sequence[Path] = (),
+) -> Plan:
     """Read a manifest and plan it. Raises ProblemsFound with every problem of the file and of what it refers to."""
     from pipeline.manifest.validate import read_manifest
 
     manifest, problems = read_manifest(path)
     if manifest is None:
         raise ProblemsFound(list(problems))
-    return make_plan(manifest, providers, quotes=quotes, problems=problems)
+    return make_plan(manifest, providers, quotes=quotes, problems=problems, allowed=allowed)
 
 
 def make_plan(
@@ -102,6 +112,7 @@ def make_plan(
     *,
     quotes: Mapping[str, float] | None = None,
     problems: Iterable[Problem] = (),
+    allowed: Sequence[Path] = (),
 ) -> Plan:
     """Plan a checked manifest.
 
@@ -110,20 +121,22 @@ def make_plan(
         providers: gives a provider by its name, to check and price with; raises InputError for an unknown one.
         quotes: prices in US dollars by `quote_key`.
         problems: what reading the manifest has found already; told with the rest.
+        allowed: folders, beside the manifest's, in which its files may lie.
 
     Raises:
         ProblemsFound: with every problem, warnings among them, if any is an error.
     """
     findings = Findings()
-    planner = _Planner(manifest, providers, quotes or {}, findings)
+    planner = _Planner(manifest, providers, quotes or {}, findings, allowed)
     items: list[Item] = []
-    for count, draft in enumerate(expand(manifest, findings)):
+    for count, draft in enumerate(expand(manifest, findings, allowed)):
         if count >= MAX_ITEMS:
             findings.add(f"The manifest makes more than {MAX_ITEMS:,} items. Split it.", draft.source)
             break
         item = planner.item(draft)
         if item is not None:
             items.append(item)
+    planner.warn_of_cleanup()
     told = [*problems, *findings.told()]
     if any(problem.severity is Severity.ERROR for problem in told):
         raise ProblemsFound(told)
@@ -132,11 +145,13 @@ def make_plan(
         manifest_path=manifest.path,
         manifest_sha256=manifest.text_sha256,
         folder=manifest.folder,
+        allowed=tuple(folder.absolute() for folder in allowed),
         items=tuple(items),
         limits=manifest.limits,
         provider_limits=planner.limits(),
         prices=manifest.prices,
         accept=manifest.accept,
+        cleanup=manifest.cleanup,
         estimate=_estimate(items),
         warnings=tuple(told),
     )
@@ -194,12 +209,13 @@ class _Planner:
         providers: Callable[[str], Provider],
         quotes: Mapping[str, float],
         findings: Findings,
+        allowed: Sequence[Path],
     ) -> None:
         self._manifest = manifest
         self._find_provider = providers
         self._quotes = quotes
         self._findings = findings
-        self._inputs = Inputs(manifest.folder)
+        self._inputs = Inputs(manifest.folder, allowed)
         self._providers: dict[str, Provider | InputError] = {}
         self._files: dict[Settings, Mapping[str, InputFile]] = {}
         self._costs: dict[Settings, Cost] = {}
@@ -232,6 +248,13 @@ class _Planner:
             cost=self._cost_of(settings, provider, request),
             source=draft.source,
         )
+
+    def warn_of_cleanup(self) -> None:
+        """Say which providers have no call for what `cleanup` asks."""
+        for name, provider in self._providers.items():
+            if self._manifest.cleanup and not isinstance(provider, InputError) and not provider.capabilities.cleans_up:
+                told = f"{name} has no call that deletes a clip, so `cleanup` changes nothing there."
+                self._findings.add(told, source_at(self._manifest, ("cleanup",)), severity=Severity.WARNING)
 
     def limits(self) -> dict[str, EffectiveLimits]:
         return {

@@ -19,6 +19,7 @@ from pipeline.planning.inputs import open_inside
 from pipeline.planning.parameters import SETTINGS, ValueRefused, read_cell
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 Tell = Callable[[int, str], None]
@@ -54,8 +55,8 @@ class TableRefused(InputError):
     """The table as a whole cannot be read."""
 
 
-def open_table(folder: Path, name: str, tell: Tell) -> Table:
-    """Open a table in the manifest's folder or below. The file is closed when the last row has been read.
+def open_table(folder: Path, name: str, tell: Tell, allowed: Sequence[Path] = ()) -> Table:
+    """Open a table in the manifest's folder, in one of `allowed`, or below. It is closed when its last row is read.
 
     Raises:
         InputRefused: there is no such regular file.
@@ -64,7 +65,7 @@ def open_table(folder: Path, name: str, tell: Tell) -> Table:
     reader = _READERS.get(name.rpartition(".")[2].lower())
     if reader is None:
         raise TableRefused(f"{name} is not a .csv, .jsonl or .parquet file, which are the tables that can be read.")
-    stream: IO[Any] = open_inside(folder, name)
+    stream: IO[Any] = open_inside(folder, name, allowed)
     if reader is _open_csv:
         stream = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
     try:

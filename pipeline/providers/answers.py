@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+EVIDENCE_MAX_BYTES = 64 * 1024
+"""How much of an answer that was not understood is kept."""
+
 
 class Scope(StrEnum):
     """How far a refusal reaches."""
@@ -182,6 +185,11 @@ class Claimed:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Deleted:
+    """The vendor has deleted its own copies of a job's clips."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Quoted:
     """A price, in dollars, for one submit of the request."""
 
@@ -201,6 +209,11 @@ class ModelInfo:
     aspect_ratios: tuple[str, ...] = ()
     audio: str = ""
     """always, never, optional; empty where unknown."""
+    needs: tuple[str, ...] = ()
+    """The inputs without which it is refused: image, end_image, video, references."""
+    refuses: tuple[str, ...] = ()
+    """Which of duration_seconds, resolution and aspect_ratio it takes none of; what is in no list is not known."""
+    prompt_characters_max: int | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -209,6 +222,8 @@ class Catalogue:
     """The vendor's models."""
 
     models: tuple[ModelInfo, ...]
+    answer: Mapping[str, Any] = field(default_factory=dict)
+    """The vendor's own answer, for `take_catalogue` of the same provider to read again; empty where there is none."""
 
 
 SafeFailure = Refused | Throttled | NotSent | Transient
@@ -216,5 +231,6 @@ SubmitAnswer = Accepted | Refused | Throttled | NotSent | Ambiguous
 LookAnswer = Running | Ready | Streaming | Failed | Gone | SafeFailure
 ClaimAnswer = Claimed | Running | Failed | Refused | Throttled | NotSent | Ambiguous
 FetchAnswer = Streaming | Gone | SafeFailure
+CleanupAnswer = Deleted | Gone | SafeFailure
 QuoteAnswer = Quoted | SafeFailure
 ModelsAnswer = Catalogue | SafeFailure

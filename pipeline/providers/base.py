@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pipeline.effects import Effects
     from pipeline.providers.answers import (
         ClaimAnswer,
+        CleanupAnswer,
         FetchAnswer,
         LookAnswer,
         ModelsAnswer,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         Receipt,
         SubmitAnswer,
     )
+    from pipeline.providers.catalogue import Table
 
 MEDIA_PARAMETERS = {
     "image": "image",
@@ -35,6 +37,7 @@ MEDIA_PARAMETERS = {
     "reference_images": "image",
     "reference_videos": "video",
     "reference_audios": "audio",
+    "reference_documents": "document",
     "scene_images": "image",
     "elements": "image",
     "keyframes": "image",
@@ -72,6 +75,7 @@ class Capabilities:
     """The environment variable that holds the key."""
     base_url_variable: str
     default_base_url: str
+    """Empty where there is no one address: the variable has to be set then."""
     limits: DefaultLimits
     tells_queued_from_running: bool
     quotes: bool
@@ -83,6 +87,10 @@ class Capabilities:
     """How long an accepted job can still be collected; None where undocumented."""
     download_hosts: tuple[str, ...] = ()
     """Host suffixes, beside the API's own host, that downloads may come from, without the key."""
+    cleans_up: bool = False
+    """Has a call that deletes the vendor's own copies of a job's clips."""
+    key_is_optional: bool = False
+    """Whether there are servers that ask for no key; without one, no `Authorization` is sent."""
 
     @property
     def has_claim_step(self) -> bool:
@@ -100,6 +108,11 @@ class InputFile:
     size_bytes: int
     media_type: str
     """From the file's first bytes, never from its name; for example image/png."""
+    width: int | None = None
+    """In pixels, of an image or a video; None where the file was not understood so far."""
+    height: int | None = None
+    duration_s: float | None = None
+    """Of a sound or a video; None likewise."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,6 +150,7 @@ class Account:
     """Where to reach a vendor and as whom. The key is never part of the record's text."""
 
     key: str = field(repr=False)
+    """Empty where the vendor asks for none."""
     base_url: str
 
     @property
@@ -179,6 +193,12 @@ class Provider(Protocol):
     async def fetch(self, receipt: Receipt, output: Output) -> FetchAnswer:
         """Open one finished clip for reading. Never bills."""
 
+    async def cleanup(self, receipt: Receipt) -> CleanupAnswer:
+        """Ask once to delete the vendor's copies of a job's clips. Only where `capabilities.cleans_up`.
+
+        The runner calls it for jobs alone whose clips all bear their final names, durably; it may be asked twice.
+        """
+
     async def quote(self, request: GenerationRequest) -> QuoteAnswer:
         """Ask once what the request would cost. Only where `capabilities.quotes`."""
 
@@ -187,6 +207,21 @@ class Provider(Protocol):
 
     async def close(self) -> None:
         """Let the connections go."""
+
+
+class TakesCatalogue(Protocol):
+    """A provider that can be given its vendor's list of models, as `Catalogue.answer` had it. Optional."""
+
+    @property
+    def catalogue(self) -> Table:
+        """What requests are held against: the list that came with the package, or the one that was taken."""
+
+    def take_catalogue(self, answer: Mapping[str, Any] | None, as_of: str) -> bool:
+        """Hold requests against this list from now on, and write them by it; None for no list at all, built-in or not.
+
+        `as_of` is the day on which the list was fetched, YYYY-MM-DD. Returns False, and changes nothing, for an answer
+        that cannot be read, or is older than the built-in list.
+        """
 
 
 class ProviderFactory(Protocol):

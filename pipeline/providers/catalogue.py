@@ -1,7 +1,7 @@
-"""What is known of the vendors' models: dated tables that come with the package, and the nearest thing that works.
+"""What is known of the vendors' models: dated tables, and the nearest thing that works.
 
-A table is a hint, never a gate: a vendor adds models every month, so an unknown model is let through with a warning,
-and what a known model is not known to take can still be sent through `options`.
+A table comes with the package; where the vendor lists its models, that list goes over it. It holds for the models it
+knows and is silent about the others: a vendor adds models every month, so an unknown one is let through with a warning.
 """
 
 from __future__ import annotations
@@ -23,10 +23,38 @@ NAMED_LINES = {"2k": 1440, "4k": 2160, "true_1080p": 1080}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Deprecation:
+    """That a vendor gives a model up; days as YYYY-MM-DD, empty where they are not told."""
+
+    since: str = ""
+    removed_on: str = ""
+    successor: str = ""
+    remaps: bool = False
+    """Whether requests for it are made with the successor from then on."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MediaRules:
+    """What the files given to a model must be like; None where nobody says."""
+
+    audio_s_min: float | None = None
+    """Of the one `audio`."""
+    clip_s: tuple[float, float] | None = None
+    """Of each of the reference videos and sounds, both ends included."""
+    clips_s_max: float | None = None
+    """Of all reference videos together, and of all reference sounds."""
+    image_side_min_px: int | None = None
+    image_shape: tuple[float, float] | None = None
+    """Width by height of an image, both ends excluded."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Model:
     """One model's constraints. None: not known. Empty: the model takes no such field."""
 
     id: str
+    name: str = ""
+    """What the vendor calls it for people, where it does."""
     kind: str = ""
     needs: tuple[str, ...] = ()
     """The inputs without which it is refused: image, end_image, video, or references (any of the reference inputs)."""
@@ -41,30 +69,53 @@ class Model:
     maxima: Mapping[str, int] = field(default_factory=dict)
     """How many reference_images, reference_videos, reference_audios it takes; `references`: all kinds of image."""
     upscale_factors: tuple[int, ...] = ()
+    media: MediaRules = field(default_factory=MediaRules)
+    bitrate_modes: bool | None = None
+    """Whether it takes a `bitrate_mode`."""
+    asks_consent: bool = False
+    """Whether it wants consents where the media show faces."""
+    deprecation: Deprecation | None = None
     listed: bool = True
     """Whether the vendor's own list of models named it at the table's date."""
     notes: tuple[str, ...] = ()
 
+    @property
+    def refuses(self) -> tuple[str, ...]:
+        """The parameters that it takes none of, as opposed to those of which nothing is known."""
+        chosen = {
+            "duration_seconds": self.durations_s,
+            "resolution": self.resolutions,
+            "aspect_ratio": self.aspect_ratios,
+        }
+        return tuple(name for name, choices in chosen.items() if choices == ())
+
     def info(self) -> ModelInfo:
         """Return the public record of the model."""
         unlisted = () if self.listed else ("not in the vendor's public list; it may be renamed or retired",)
+        deprecated = (deprecation_note(self.deprecation),) if self.deprecation else ()
         return ModelInfo(
             id=self.id,
+            name=self.name,
             kind=self.kind,
             durations_s=tuple(map(float, self.durations_s or ())),
             resolutions=self.resolutions or (),
             aspect_ratios=self.aspect_ratios or (),
             audio=self.audio,
-            notes=(*self.notes, *unlisted),
+            needs=self.needs,
+            refuses=self.refuses,
+            prompt_characters_max=self.prompt_characters_max,
+            notes=(*deprecated, *self.notes, *unlisted),
         )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Table:
-    """The models of one vendor that are known, and since when."""
+    """The models of one vendor that are known, and since when. One without models has nothing to check by."""
 
     as_of: str
     models: Mapping[str, Model]
+    fetched: bool = False
+    """Whether the vendor's own list is in it."""
 
     def unknown(self, model: str) -> str:
         """Say that a model is not in the table, with the name that looks most like it."""
@@ -77,13 +128,32 @@ class Table:
         return tuple(model.info() for model in self.models.values())
 
 
+NO_TABLE = Table(as_of="", models={})
+"""For who wants requests sent as they are."""
+
+
+def deprecation_note(deprecation: Deprecation) -> str:
+    """Say in words that a model is given up, when, and what takes its place."""
+    told = "deprecated"
+    if deprecation.since:
+        told += f" since {deprecation.since}"
+    if deprecation.removed_on:
+        told += f", removed on {deprecation.removed_on}"
+    if deprecation.successor:
+        told += f"; use {deprecation.successor}"
+        told += ", which then makes its clips" if deprecation.remaps else ""
+    return told
+
+
+MAXIMA = ("reference_images", "reference_videos", "reference_audios", "references")
+
+
 def model_of(name: str, record: Mapping[str, Any]) -> Model:
     """Read one row of a table."""
 
     def several(key: str) -> tuple[Any, ...] | None:
         return tuple(record[key]) if key in record else None
 
-    maxima = ("reference_images", "reference_videos", "reference_audios", "references")
     return Model(
         id=name,
         kind=record["kind"],
@@ -94,8 +164,18 @@ def model_of(name: str, record: Mapping[str, Any]) -> Model:
         audio=record.get("audio", ""),
         takes=frozenset(record["takes"]) if "takes" in record else None,
         prompt_characters_max=record.get("prompt_characters_max"),
-        maxima={kind: record[f"{kind}_max"] for kind in maxima if f"{kind}_max" in record},
+        maxima={kind: record[f"{kind}_max"] for kind in MAXIMA if f"{kind}_max" in record},
         upscale_factors=several("upscale_factors") or (),
+        media=MediaRules(
+            audio_s_min=record.get("audio_s_min"),
+            clip_s=several("clip_s"),
+            clips_s_max=record.get("clips_s_max"),
+            image_side_min_px=record.get("image_side_min_px"),
+            image_shape=several("image_shape"),
+        ),
+        bitrate_modes=record.get("bitrate_modes"),
+        asks_consent=record.get("asks_consent", False),
+        deprecation=Deprecation(**record["deprecation"]) if "deprecation" in record else None,
         listed=record.get("listed", True),
         notes=several("notes") or (),
     )
@@ -103,9 +183,20 @@ def model_of(name: str, record: Mapping[str, Any]) -> Model:
 
 @cache
 def table(vendor: str) -> Table:
-    """Return the table of one vendor; it is part of the package, and read once."""
+    """Return the table of one vendor that comes with the package; it is read once.
+
+    `families`, where there are any, say what holds for all models whose ids begin so; a model's own row goes over them.
+    """
     record = json.loads((files("pipeline.providers") / f"{vendor}_models.json").read_text("utf-8"))
-    models = {name: model_of(name, row) for name, row in record["models"].items()}
+    families: Mapping[str, Mapping[str, Any]] = record.get("families", {})
+
+    def whole(name: str, row: Mapping[str, Any]) -> dict[str, Any]:
+        inherited: dict[str, Any] = {}
+        for prefix, shared in families.items():
+            inherited |= shared if name.startswith(prefix) else {}
+        return inherited | dict(row)
+
+    models = {name: model_of(name, whole(name, row)) for name, row in record["models"].items()}
     return Table(as_of=record["as_of"], models=models)
 
 

@@ -9,16 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pipeline.providers.answers import Ambiguous, NotSent, Transient
+from pipeline.providers.answers import EVIDENCE_MAX_BYTES, Ambiguous, NotSent, Transient
 from pipeline.providers.decode import Malformed, decode_object, inflate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pipeline.providers.answers import ByteSource
+    from pipeline.providers.mask import Mask
 
 JSON_MAX_BYTES = 1 << 20
-EVIDENCE_MAX_BYTES = 64 * 1024
+WORDS_MAX_CHARACTERS = 300
 UNTOLD_HEADERS = frozenset({"set-cookie", "authorization", "proxy-authorization", "www-authenticate"})
 
 
@@ -61,6 +62,8 @@ class Reply:
     headers: Mapping[str, str]
     """By lower-case name."""
     body: bytes
+    mask: Mask | None = field(default=None, repr=False, compare=False)
+    """Takes out of the record what hid the key from who looked at the bytes."""
 
     @property
     def succeeded(self) -> bool:
@@ -75,7 +78,8 @@ class Reply:
         """
         encoding = self.headers.get("content-encoding", "").strip().lower()
         encoded = encoding not in {"", "identity"}
-        return decode_object(inflate(self.body, encoding, cap_bytes) if encoded else self.body)
+        record = decode_object(inflate(self.body, encoding, cap_bytes) if encoded else self.body)
+        return record if self.mask is None else self.mask.tree(record)
 
     def record_or_none(self) -> dict[str, Any] | None:
         """Return the body as a JSON object; None where it is none, as a proxy's HTML page is not."""
@@ -83,6 +87,12 @@ class Reply:
             return self.record()
         except Malformed:
             return None
+
+    def words(self) -> str:
+        """Return a short body that is plain text, as some 429s and gateways send, on one line; empty for all else."""
+        text = self.body[:WORDS_MAX_CHARACTERS].decode(errors="replace").strip()
+        is_markup = text.startswith(("<", "{", "["))
+        return "" if is_markup or not text.isprintable() else text
 
     def ambiguous(self, message: str) -> Ambiguous:
         """Say of a call that can bill that this answer does not tell what became of it."""

@@ -21,7 +21,9 @@ from urllib.parse import urljoin, urlsplit
 import yarl
 
 from pipeline.providers.addresses import Resolve, is_public, system_resolve
-from pipeline.providers.exchange import EVIDENCE_MAX_BYTES, JSON_MAX_BYTES, Lost, Opened, Outcome, Reply, Unsent
+from pipeline.providers.answers import EVIDENCE_MAX_BYTES
+from pipeline.providers.exchange import JSON_MAX_BYTES, Lost, Opened, Outcome, Reply, Unsent
+from pipeline.providers.mask import Mask
 from pipeline.providers.origin import PRINTABLE, Origin, download_url, is_loopback
 from pipeline.providers.ranges import Whole, whole_of
 from pipeline.providers.transport import (
@@ -43,10 +45,9 @@ if TYPE_CHECKING:
 
     from pipeline.effects import Effects
 
+JSON = "application/json"
 REDIRECTS_MAX = 3
 NOT_NOW = frozenset({408, 425, 429})
-SECRET_MIN_CHARACTERS = 16
-"""A shorter key is a rehearsal's; taking it out of answers could take out a word."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,6 +84,7 @@ class Wire:
     ) -> None:
         self._origin = origin
         self._key = key
+        self._mask = Mask(key)
         self._effects = effects
         self._download_hosts = tuple(download_hosts)
         self._patience = patience or Patience()
@@ -90,10 +92,10 @@ class Wire:
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
         self._closed = False
 
-    async def submit(self, path: str, body: bytes) -> Outcome:
+    async def submit(self, path: str, body: bytes, content_type: str = JSON) -> Outcome:
         """POST once over a fresh connection; it may bill."""
         uplink_s = len(body) / self._patience.upload_bytes_per_s
-        call = self._call("POST", path, body, self._patience.submit_s + uplink_s, fresh=True)
+        call = self._call("POST", path, body, self._patience.submit_s + uplink_s, fresh=True, content_type=content_type)
         return await self._ask(call)
 
     async def claim(self, path: str, cap_bytes: int) -> Outcome:
@@ -125,6 +127,15 @@ class Wire:
                 return outcome
         return Lost(message=f"The download was redirected more than {REDIRECTS_MAX} times.")
 
+    async def delete_download(self, url: str) -> Outcome:
+        """DELETE a vendor's download address without the key; no redirect is followed."""
+        target = download_url(self._origin, url, self._download_hosts)
+        if target is None:
+            return Lost(message="The download address is not one of the vendor's; nothing was sent.")
+        outcome = await self._open_checked(target, "DELETE")
+        assert not isinstance(outcome, Opened)  # only a GET may be answered with a clip
+        return outcome
+
     async def close(self) -> None:
         """Let the connections go; calls after it send nothing."""
         self._closed = True
@@ -141,10 +152,11 @@ class Wire:
         fresh: bool = False,
         may_be_clip: bool = False,
         cap_bytes: int = JSON_MAX_BYTES,
+        content_type: str = JSON,
     ) -> Call:
-        headers = {"Authorization": f"Bearer {self._key}"}
+        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         if body is not None:
-            headers["Content-Type"] = "application/json"
+            headers["Content-Type"] = content_type
         return Call(
             method=method,
             url=self._origin.url(path),
@@ -156,11 +168,12 @@ class Wire:
             cap_bytes=cap_bytes,
         )
 
-    async def _open_checked(self, url: str) -> Outcome | Opened:
-        """Fetch an allowed address; a real host over a connection to an address of it that was checked."""
+    async def _open_checked(self, url: str, method: str = "GET") -> Outcome | Opened:
+        """Ask an allowed address; a real host over a connection to an address of it that was checked."""
         parts = urlsplit(url)
         host = parts.hostname or ""
-        call = Call(method="GET", url=url, deadline_s=self._patience.look_s, may_be_clip=True, fresh=True)
+        may_be_clip = method == "GET"
+        call = Call(method=method, url=url, deadline_s=self._patience.look_s, may_be_clip=may_be_clip, fresh=True)
         if is_loopback(host):
             return await self._exchange(call)
         try:
@@ -173,14 +186,8 @@ class Wire:
         outcome: Outcome | Opened = Unsent(message="The download host could not be reached.")
         for address in addresses[:REDIRECTS_MAX]:
             literal = f"[{address}]" if ":" in address else address
-            pinned = Call(
-                method="GET",
-                url=parts._replace(netloc=literal).geturl(),
-                deadline_s=call.deadline_s,
-                headers={"Host": host},
-                fresh=True,
-                may_be_clip=True,
-                server_name=host,
+            pinned = replace(
+                call, url=parts._replace(netloc=literal).geturl(), headers={"Host": host}, server_name=host
             )
             outcome = await self._exchange(pinned)
             if not isinstance(outcome, Unsent):
@@ -214,7 +221,8 @@ class Wire:
                 response.close()
         if len(body) > call.cap_bytes:
             return self._lost("The answer is larger than an answer may be.", response, body)
-        return Reply(status=response.status, headers=self._headers(response), body=self._untold(bytes(body)))
+        told = self._mask.body(bytes(body))
+        return Reply(status=response.status, headers=self._headers(response), body=told, mask=self._mask)
 
     def _rest_of(self, call: Call, response: aiohttp.ClientResponse) -> Rest | None:
         """Return what opens the rest of a clip after a cut, where the vendor said enough to be sure of it."""
@@ -275,19 +283,12 @@ class Wire:
     def _lost(self, message: str, response: aiohttp.ClientResponse | None, body: bytearray) -> Lost:
         if response is None:
             return Lost(message=message)
-        kept = self._untold(bytes(body[:EVIDENCE_MAX_BYTES]))
+        kept = self._mask.body(bytes(body[:EVIDENCE_MAX_BYTES]))
         return Lost(message=message, status=response.status, headers=self._headers(response), body=kept)
 
     def _headers(self, response: aiohttp.ClientResponse) -> dict[str, str]:
         told = {}
         for name, value in response.headers.items():
-            if value.isascii() and self._key not in value:
-                told[name.lower()] = value
-                continue
             with suppress(UnicodeError):  # a byte that is no text is no use to anybody
-                told[name.lower()] = self._untold(value.encode()).decode()
+                told[name.lower()] = self._mask.body(value.encode()).decode()
         return told
-
-    def _untold(self, text: bytes) -> bytes:
-        """Take the key out of what a vendor sent back, should it repeat it."""
-        return text.replace(self._key.encode(), b"***") if len(self._key) >= SECRET_MIN_CHARACTERS else text

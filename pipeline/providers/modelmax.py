@@ -35,6 +35,7 @@ from pipeline.providers.decode import Malformed
 from pipeline.providers.exchange import Lost, Opened, Reply, Unsent, not_sent
 from pipeline.providers.modelmax_errors import refusal, told
 from pipeline.providers.modelmax_paths import CONTENT, RESULT, STATUS, result_path, status_path, submit_path, told_path
+from pipeline.providers.modelmax_prices import price_hint
 from pipeline.providers.modelmax_request import asked_seconds, effective, modelmax_body, modelmax_problems
 from pipeline.providers.modelmax_result import CLAIM_MAX_BYTES, outputs_of, packed, usage_warnings
 from pipeline.providers.origin import origin_of
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from pipeline.effects import Effects
     from pipeline.providers.answers import (
         ClaimAnswer,
+        CleanupAnswer,
         FetchAnswer,
         LookAnswer,
         ModelInfo,
@@ -117,6 +119,11 @@ class ModelMax:
     def known_models() -> tuple[ModelInfo, ...]:
         """Return the built-in, dated catalogue (ModelMax guide, available models)."""
         return table("modelmax").infos()
+
+    @staticmethod
+    def price_hint(model: str) -> str:
+        """Return a line for the manifest's `prices`, with where it is from; empty where there is none."""
+        return price_hint(model)
 
     async def submit(self, request: GenerationRequest, contents: Mapping[str, bytes]) -> SubmitAnswer:
         """`POST /v1/queue/{model}`, once. Does not bill (ModelMax billing page)."""
@@ -192,6 +199,10 @@ class ModelMax:
             case Reply() if outcome.succeeded:
                 return Transient(message=f"ModelMax sent no MP4: {told(outcome)}", status=outcome.status)
         return self._failure(outcome, "the clip")
+
+    async def cleanup(self, receipt: Receipt) -> CleanupAnswer:  # noqa: ARG002  # the protocol's
+        """Refuse: ModelMax documents no call that deletes a clip."""
+        return Refused(scope=Scope.ACCOUNT, kind="not_supported", message="ModelMax deletes no clips on demand.")
 
     async def quote(self, request: GenerationRequest) -> QuoteAnswer:  # noqa: ARG002  # the protocol's
         """Refuse: ModelMax documents no call that prices a request."""

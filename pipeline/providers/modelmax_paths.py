@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
-from pipeline.providers.origin import path_on
+from pipeline.providers.origin import path_on, path_segment
 
 if TYPE_CHECKING:
     from pipeline.providers.answers import Receipt
@@ -31,16 +30,16 @@ def told_path(origin: Origin, value: object, shape: re.Pattern[str]) -> str | No
 
 def submit_path(model: str) -> str:
     """Return `/v1/queue/{model}` (ModelMax reference, queue submit)."""
-    return f"/v1/queue/{quote(model, safe='')}"
+    return f"/v1/queue/{path_segment(model)}"
 
 
 def result_path(origin: Origin, receipt: Receipt) -> str:
     """Return the path whose GET bills (ModelMax reference, queue result)."""
-    built = f"{submit_path(receipt.model)}/requests/{quote(receipt.job_id, safe='')}"
+    built = f"{submit_path(receipt.model)}/requests/{path_segment(receipt.job_id)}"
     return told_path(origin, receipt.answer.get("response_url"), RESULT) or built
 
 
 def status_path(origin: Origin, receipt: Receipt) -> str:
     """Return the path whose GET is free (ModelMax reference, queue status)."""
-    built = f"{submit_path(receipt.model)}/requests/{quote(receipt.job_id, safe='')}/status"
+    built = f"{submit_path(receipt.model)}/requests/{path_segment(receipt.job_id)}/status"
     return told_path(origin, receipt.answer.get("status_url"), STATUS) or built

@@ -44,6 +44,8 @@ DURATION_MAX_S = 8
 SAMPLES_MAX = 4
 FULL_LENGTH_RESOLUTIONS = ("1080p", "4k")
 """Of these, the models behind the gateway make clips of 8 s alone (Google's Veo guides; ModelMax documents nothing)."""
+WIDE_AT_1080P = frozenset({"veo-3", "veo-3-fast"})
+"""Models that make 1080p at 16:9 alone (Google's Veo guides)."""
 
 
 def modelmax_body(request: GenerationRequest, contents: Mapping[str, bytes]) -> dict[str, Any]:
@@ -108,6 +110,10 @@ def documented_problems(request: GenerationRequest) -> Iterator[RequestProblem]:
         json.dumps(dict(request.options), allow_nan=False)
     except (TypeError, ValueError):
         yield RequestProblem(field=("options",), message="The options hold a value that JSON cannot express.")
+    within = request.options.get("parameters")
+    if isinstance(within, dict) and "sample_count" in within:  # it decides how many clips are paid for and waited for
+        message = "sample_count belongs under `parameters` of the clip, and not among the options."
+        yield RequestProblem(field=("options", "parameters"), message=message)
     for name in request.parameters:
         if name not in TAKEN:
             message = f"ModelMax takes no {name}; it takes {enumerate_words(TAKEN, 'and')}."
@@ -176,6 +182,9 @@ def image_fault(request: GenerationRequest) -> str:
     if isinstance(image, str) and is_web_url(image):
         return "ModelMax takes no image by URL; download it into the manifest's folder and name the file."
     if isinstance(image, str) and data_url_payload(image) is not None:
+        if not image[len("data:") :].lower().startswith("image/"):
+            kind = image[len("data:") :].partition(";")[0]
+            return f"image is a picture, and this data URL says that it is {kind[:60]}."
         return ""
     return "image is a file in the manifest's folder or a data URL in base64."
 
@@ -196,5 +205,8 @@ def upstream_problems(request: GenerationRequest, model: Model) -> Iterator[Requ
         nearest_one = nearest_resolution(str(resolution), model.resolutions)
         message = f"{model.id} is known to make {enumerate_words(model.resolutions)}; the nearest is {nearest_one}."
         yield warning(("parameters", "resolution"), message)
+    elif resolution == "1080p" and model.id in WIDE_AT_1080P and asked.get("aspect_ratio") == "9:16":
+        message = f"{model.id} is known to make 1080p at 16:9 alone; write aspect_ratio: 16:9, or 720p."
+        yield warning(("parameters", "aspect_ratio"), message)
     if model.audio == "never" and request.parameters.get("generate_audio") is True:
         yield warning(("parameters", "generate_audio"), f"{model.id} is known to make silent clips.")

@@ -11,7 +11,7 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from pipeline.errors import InputError
 
@@ -148,6 +148,15 @@ def path_on(origin: Origin, text: str, shape: re.Pattern[str]) -> str | None:
     if any(segment and set(segment) == {"."} for segment in segments):
         return None
     return path if shape.fullmatch(path) else None
+
+
+def path_segment(text: str) -> str:
+    """Return a vendor's text, such as an id, as one segment of a path.
+
+    Dots alone would be a step up, and escaped once still are one to some servers; escaped twice they name nothing.
+    """
+    segment = quote(text, safe="", errors="replace")
+    return segment.replace(".", "%252E") if set(segment) == {"."} else segment
 
 
 def download_url(origin: Origin, text: str, suffixes: Sequence[str]) -> str | None:

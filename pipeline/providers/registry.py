@@ -54,15 +54,21 @@ def account_from(environ: Mapping[str, str], capabilities: Capabilities) -> Acco
     """Read the key and the base URL of a provider from the environment.
 
     Raises:
-        InputError: the key is missing or cannot be a key, or the base URL is no good.
+        InputError: the key is missing or cannot be a key, or the base URL is missing or no good.
     """
     variable = capabilities.key_variable
     key = environ.get(variable, "").strip()
-    if not key:
+    if not key and not capabilities.key_is_optional:
         raise InputError(f"{variable} is not set; export it, or write {variable}=... into a .env file here.")
-    if not KEY.fullmatch(key):
+    if key and not KEY.fullmatch(key):
         raise InputError(f"{variable} holds a character that no key has; copy the key again.")
     url = environ.get(capabilities.base_url_variable, "").strip() or capabilities.default_base_url
+    if not url:
+        example = f"{capabilities.base_url_variable}=http://127.0.0.1:8000/v1"
+        raise InputError(
+            f"{capabilities.base_url_variable} is not set, and {capabilities.name} has no address of its own; "
+            f"export your server's, for example {example}."
+        )
     return Account(key=key, base_url=check_base_url(url))
 
 

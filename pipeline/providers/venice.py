@@ -14,6 +14,7 @@ from pipeline.providers.answers import (
     Accepted,
     Ambiguous,
     Catalogue,
+    Deleted,
     Failed,
     Gone,
     NotSent,
@@ -29,14 +30,14 @@ from pipeline.providers.answers import (
     Transient,
 )
 from pipeline.providers.base import BilledAt, Capabilities, DefaultLimits
-from pipeline.providers.catalogue import table
+from pipeline.providers.catalogue import NO_TABLE, Table, table
 from pipeline.providers.decode import Malformed
 from pipeline.providers.exchange import Lost, Opened, Reply, Unsent, not_sent
 from pipeline.providers.origin import download_url, origin_of
 from pipeline.providers.pacing import number
 from pipeline.providers.venice_check import venice_problems
 from pipeline.providers.venice_errors import billing_of, error_told, refusal, throttled
-from pipeline.providers.venice_models import MODELS_MAX_BYTES, catalogue_of
+from pipeline.providers.venice_models import MODELS_MAX_BYTES, table_of
 from pipeline.providers.venice_request import venice_billed_seconds, venice_body, venice_quote_body
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from pipeline.effects import Effects
     from pipeline.providers.answers import (
         ClaimAnswer,
+        CleanupAnswer,
         FetchAnswer,
         LookAnswer,
         ModelInfo,
@@ -63,7 +65,7 @@ NO_ACCOUNT = "No Venice account was given; set VENICE_API_KEY."
 
 
 class Venice:
-    """The provider. The mutable state is the wire, made on the first call."""
+    """The provider. The mutable state is the wire, made on the first call, and the models that requests are held to."""
 
     capabilities: ClassVar[Capabilities] = Capabilities(
         name="venice",
@@ -78,6 +80,7 @@ class Venice:
         outputs_max=1,
         id_lifetime_s=86_400.0,
         download_hosts=(".venice.ai",),
+        cleans_up=True,
     )
 
     def __init__(self, account: Account | None, effects: Effects, *, patience: Patience | None = None) -> None:
@@ -86,18 +89,37 @@ class Venice:
         self._patience = patience
         self._origin = origin_of(account.base_url if account is not None else self.capabilities.default_base_url)
         self._opened: Wire | None = None
+        self._models: Table = table("venice")
+
+    @property
+    def catalogue(self) -> Table:
+        """What requests are held against."""
+        return self._models
+
+    def take_catalogue(self, answer: Mapping[str, Any] | None, as_of: str) -> bool:
+        """Hold requests against this answer of `GET /models?type=video` from now on, or against nothing."""
+        if answer is None:
+            self._models = NO_TABLE
+            return True
+        if as_of < table("venice").as_of:
+            return False
+        try:
+            self._models = table_of(answer, as_of)
+        except Malformed:
+            return False
+        return True
 
     def check(self, request: GenerationRequest) -> Sequence[RequestProblem]:
         """Say what Venice or the model cannot express."""
-        return venice_problems(request)
+        return venice_problems(request, self._models, self._effects.clock.now().date())
 
     def billed_seconds(self, request: GenerationRequest) -> float:
         """Return the length of the one clip."""
-        return venice_billed_seconds(request)
+        return venice_billed_seconds(request, self._models)
 
     def request_body(self, request: GenerationRequest, contents: Mapping[str, bytes]) -> dict[str, Any]:
         """Return the body of `POST /video/queue` (Venice OpenAPI, QueueVideoRequest)."""
-        return venice_body(request, contents)
+        return venice_body(request, contents, self._models)
 
     @staticmethod
     def known_models() -> tuple[ModelInfo, ...]:
@@ -173,12 +195,36 @@ class Venice:
             return Gone(message=f"The download link no longer works ({outcome.status}).")
         return Transient(message=f"The download link answered {outcome.status}, no MP4.", status=outcome.status)
 
+    async def cleanup(self, receipt: Receipt) -> CleanupAnswer:
+        """DELETE the `download_url` where the job has one, else `POST /video/complete` (Venice video-generation guide).
+
+        Of the latter, a 400 was seen that calls every id invalid (Venice skills, venice-video): that deletes nothing,
+        so it is a refusal and not a `Gone`.
+        """
+        if (wire := self._wire()) is None:
+            return NotSent(message=NO_ACCOUNT)
+        link = self._link(receipt.answer.get("download_url"))
+        if link is not None:
+            outcome = await wire.delete_download(link)
+        else:
+            outcome = await wire.ask("POST", "/video/complete", retrieve_body(receipt))
+        if not isinstance(outcome, Reply):
+            return self._safe_failure(outcome)
+        if outcome.succeeded and (link is not None or (outcome.record_or_none() or {}).get("success") is True):
+            return Deleted()
+        if outcome.status in {404, 410} and (link is not None or error_told(outcome).is_api):
+            return Gone(message=f"Venice no longer has the clip ({outcome.status}).")
+        if outcome.succeeded or (link is not None and 400 <= outcome.status < 500 and outcome.status != 429):
+            message = f"Venice answered {outcome.status} and deleted nothing: {error_told(outcome).message}"
+            return Refused(scope=Scope.ITEM, kind="not_deleted", message=message)
+        return self._safe_failure(outcome)
+
     async def quote(self, request: GenerationRequest) -> QuoteAnswer:
         """`POST /video/quote` (Venice OpenAPI). A price of nothing, as quotes have been seen to say, is none."""
         if (wire := self._wire()) is None:
             return NotSent(message=NO_ACCOUNT)
         try:
-            body = encode(venice_quote_body(request))
+            body = encode(venice_quote_body(request, self._models))
         except (TypeError, ValueError, RecursionError):
             return Refused(scope=Scope.ITEM, kind="invalid_request", message="The request cannot be put into JSON.")
         outcome = await wire.ask("POST", "/video/quote", body)
@@ -197,7 +243,9 @@ class Venice:
         if not isinstance(outcome, Reply) or not outcome.succeeded:
             return self._safe_failure(outcome)
         try:
-            return Catalogue(models=catalogue_of(outcome.record(MODELS_MAX_BYTES)))
+            answer = outcome.record(MODELS_MAX_BYTES)
+            listed = table_of(answer, "").models.values()
+            return Catalogue(models=tuple(model.info() for model in listed if model.listed), answer=answer)
         except Malformed as error:
             return Transient(message=f"Venice's list of models cannot be read: {error}.", status=outcome.status)
 

@@ -1,7 +1,8 @@
 """What Venice cannot make of a request, found before anything is sent. Pure: a request in, problems out.
 
 The schema looks open, and yet a field that the chosen model does not take is refused (Venice skills, venice-video), so
-the dated table decides for the models it knows. A field that `options` sets is the user's own word, and not checked.
+what is known of the models decides for those that are known. A field that `options` sets is the user's own word: it
+goes as it is, and only what Venice refuses from everyone is told.
 """
 
 from __future__ import annotations
@@ -9,67 +10,74 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import Severity
-from pipeline.providers.base import RequestProblem
 from pipeline.providers.catalogue import (
-    Model,
+    deprecation_note,
     enumerate_words,
     nearest_aspect,
     nearest_number,
     nearest_resolution,
-    table,
 )
 from pipeline.providers.media import base64_characters, texts_in
-from pipeline.providers.venice_request import FIELDS, is_upscaler, known_model, venice_fields
+from pipeline.providers.venice_media import file_problems, media_problems
+from pipeline.providers.venice_options import option_problems
+from pipeline.providers.venice_problem import LIST_MAXIMA, error, parts_fault, warning
+from pipeline.providers.venice_request import FIELDS, is_upscaler, venice_fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import date
 
-    from pipeline.providers.base import GenerationRequest
+    from pipeline.providers.base import GenerationRequest, RequestProblem
+    from pipeline.providers.catalogue import Model, Table
 
 BODY_MAX_BYTES = 35_000_000
 """The whole JSON body; beyond it Venice answers 413 (Venice skills, venice-video)."""
-AUDIO_MAX_BYTES = 15_000_000
 PROMPT_MAX_CHARACTERS = 20_000
 PROMPT_USUAL_CHARACTERS = 2_500
 """The limit of a model that states none (Venice OpenAPI, QueueVideoRequest)."""
-LIST_MAXIMA = {
-    "reference_images": 30,
-    "reference_videos": 10,
-    "reference_audios": 10,
-    "scene_images": 4,
-    "elements": 4,
-    "keyframes": 10,
-}
-REFERENCES = ("reference_images", "reference_videos", "reference_audios", "elements", "scene_images")
-
-GATED = ("end_image", "audio", "video", *REFERENCES)
-"""Media that a model must be known to take."""
 
 
-def error(name: str, message: str) -> RequestProblem:
-    """Return a problem with a parameter."""
-    return RequestProblem(field=("parameters", name), message=message)
+def venice_problems(request: GenerationRequest, known_models: Table, today: date) -> list[RequestProblem]:
+    """Say what Venice or the model cannot express, each with the nearest thing that works.
 
-
-def warning(field: tuple[str | int, ...], message: str) -> RequestProblem:
-    """Return a problem that does not stop the command."""
-    return RequestProblem(field=field, message=message, severity=Severity.WARNING)
-
-
-def venice_problems(request: GenerationRequest) -> list[RequestProblem]:
-    """Say what Venice or the model cannot express, each with the nearest thing that works."""
-    shape = [*shape_problems(request)]
-    model = known_model(request.model)
+    Without any known models, only what no model of Venice's takes is told.
+    """
+    shape = [*shape_problems(request, known_models), *file_problems(request, known_models.models.get(request.model))]
+    if not known_models.models:
+        return shape
+    model = known_models.models.get(request.model)
     if model is None:
-        return [*shape, warning(("model",), table("venice").unknown(request.model))]
+        return [*shape, warning(("model",), known_models.unknown(request.model))]
     faulty = {problem.field for problem in shape}
-    found = [*prompt_problems(request, model), *choice_problems(request, model), *media_problems(request, model)]
-    notes = [warning(("model",), f"{model.id}: {note}.") for note in model.notes]
-    return [*shape, *(problem for problem in found if problem.field not in faulty), *notes]
+    found = [
+        *prompt_problems(request, model),
+        *choice_problems(request, model),
+        *media_problems(request, model, known_models),
+    ]
+    return [*shape, *(problem for problem in found if problem.field not in faulty), *end_problems(model, today)]
 
 
-def shape_problems(request: GenerationRequest) -> Iterator[RequestProblem]:
+def end_problems(model: Model, today: date) -> Iterator[RequestProblem]:
+    """Yield what the user ought to know of the model itself: that it is given up, offline, or not for everyone.
+
+    After its last day a model without a successor answers 410 to everything (Venice deprecations page).
+    """
+    ending = model.deprecation
+    if ending is not None and ending.removed_on and ending.removed_on <= today.isoformat() and not ending.remaps:
+        instead = f"use {ending.successor}" if ending.successor else "take another model"
+        yield error_of_model(f"{model.id} was removed on {ending.removed_on}; {instead}.")
+    elif ending is not None:
+        yield warning(("model",), f"{model.id} is {deprecation_note(ending)}.")
+    for note in model.notes:
+        yield warning(("model",), f"{model.id}: {note}.")
+
+
+def error_of_model(message: str) -> RequestProblem:
+    """Return a problem with the model itself."""
+    return error("model", message, within=())
+
+
+def shape_problems(request: GenerationRequest, known_models: Table) -> Iterator[RequestProblem]:
     """Yield what no model of Venice's takes."""
     for name, value in request.parameters.items():
         if name == "sample_count":
@@ -79,12 +87,16 @@ def shape_problems(request: GenerationRequest) -> Iterator[RequestProblem]:
             yield error(name, f"Venice takes no {name}; a field of Venice's own goes into `options`.")
         elif fault := fault_of(name, value):
             yield error(name, fault)
-    if not request.prompt.strip() and not is_upscaler(request.model) and "prompt" not in request.options:
-        yield RequestProblem(field=("prompt",), message="Venice needs a prompt; say what the clip shows.")
+    upscales = is_upscaler(request.model, known_models)
+    if upscales and request.prompt.strip():
+        yield error("prompt", f"{request.model} takes no prompt; leave it out.", within=())
+    elif not upscales and not request.prompt.strip() and not {"prompt", "camera_trajectory"} & set(request.options):
+        yield error("prompt", "Venice needs a prompt; say what the clip shows.", within=())
     if len(request.prompt) > PROMPT_MAX_CHARACTERS:
         message = f"The prompt has {len(request.prompt)} characters; Venice takes {PROMPT_MAX_CHARACTERS} at most."
-        yield RequestProblem(field=("prompt",), message=message)
-    yield from size_problems(request)
+        yield error("prompt", message, within=())
+    yield from option_problems(request, known_models.models.get(request.model))
+    yield from size_problems(request, known_models)
 
 
 def fault_of(name: str, value: Any) -> str:
@@ -113,58 +125,35 @@ def fault_of(name: str, value: Any) -> str:
     return ""
 
 
-def parts_fault(name: str, value: Any) -> str:
-    """Say what is wrong with `elements` or `keyframes` (Venice OpenAPI, QueueVideoRequest)."""
-    if not isinstance(value, list | tuple):
-        return f"{name} is a list."
-    if len(value) > LIST_MAXIMA[name]:
-        return f"Venice takes {LIST_MAXIMA[name]} {name} at most, not {len(value)}."
-    for part in value:
-        if name == "elements" and not isinstance(part, str | dict):
-            return "An element is an image, or {frontal_image: ..., reference_images: [...], video: ...}."
-        if name == "keyframes":
-            index = part.get("frame_index") if isinstance(part, dict) else None
-            named = isinstance(part, dict) and ("image" in part or "image_url" in part)
-            if not named or isinstance(index, bool) or not isinstance(index, int) or index < 0:
-                return "A keyframe is {image: ..., frame_index: 0}; frames count from 0, 24 a second."
-    return ""
-
-
-def size_problems(request: GenerationRequest) -> Iterator[RequestProblem]:
+def size_problems(request: GenerationRequest, known_models: Table) -> Iterator[RequestProblem]:
     """Yield what would make the body larger than Venice takes."""
-    fields = venice_fields(request) | dict(request.options)
+    fields = venice_fields(request, known_models) | dict(request.options)
     try:
         size = len(json.dumps({"prompt": request.prompt, **fields}, allow_nan=False))
     except (TypeError, ValueError, RecursionError):
-        yield RequestProblem(field=("options",), message="The request holds a value that JSON cannot express.")
+        yield error("options", "The request holds a value that JSON cannot express.", within=())
         return
     for text in texts_in(list(fields.values())):
         if text in request.files:
             size += base64_characters(request.files[text].size_bytes) + 40
     if size > BODY_MAX_BYTES:
         message = f"The request would be {size / 1e6:.0f} MB with its files in base64; Venice takes 35 MB at most."
-        yield RequestProblem(field=("parameters",), message=message)
-    audio = request.parameters.get("audio")
-    if isinstance(audio, str) and audio in request.files and request.files[audio].size_bytes > AUDIO_MAX_BYTES:
-        yield error("audio", "Venice takes an audio file of 15 MB at most.")
+        yield error("parameters", message, within=())
 
 
 def prompt_problems(request: GenerationRequest, model: Model) -> Iterator[RequestProblem]:
     """Yield prompts that are longer than the model takes; an unstated limit is only warned of."""
-    texts = [(("prompt",), request.prompt)]
+    texts: list[tuple[tuple[str, ...], str]] = [(("prompt",), request.prompt)]
     negative = request.parameters.get("negative_prompt")
     if isinstance(negative, str):
-        texts.append((("parameters", "negative_prompt"), negative))  # type: ignore[arg-type]  # longer place
+        texts.append((("parameters", "negative_prompt"), negative))
     limit = model.prompt_characters_max or PROMPT_USUAL_CHARACTERS
     for field, text in texts:
         if len(text) > limit:
             stated = model.prompt_characters_max is not None
             takes = "takes" if stated else "is thought to take"
-            yield RequestProblem(
-                field=field,
-                message=f"{len(text)} characters; {model.id} {takes} {limit} at most.",
-                severity=Severity.ERROR if stated else Severity.WARNING,
-            )
+            message = f"{len(text)} characters; {model.id} {takes} {limit} at most."
+            yield error(field[-1], message, within=field[:-1]) if stated else warning(field, message)
 
 
 def choice_problems(request: GenerationRequest, model: Model) -> Iterator[RequestProblem]:
@@ -192,7 +181,8 @@ def duration_problems(asked: Any, model: Model) -> Iterator[RequestProblem]:
         if asked is not None:
             yield error("duration_seconds", f"{model.id} takes the length of the clip it is given; leave it out.")
     elif asked is None:
-        yield error("duration_seconds", f"{model.id} needs a duration; write duration_seconds: {durations[0]}.")
+        if model.kind != "video-to-video":  # which follows the clip that it is given
+            yield error("duration_seconds", f"{model.id} needs a duration; write duration_seconds: {durations[0]}.")
     elif asked not in durations:
         whole = list(durations) == list(range(durations[0], durations[-1] + 1)) and len(durations) > 3
         makes = f"{durations[0]} to {durations[-1]} s" if whole else f"{enumerate_words(durations)} s"
@@ -226,45 +216,3 @@ def resolution_problems(asked: Any, model: Model) -> Iterator[RequestProblem]:
     elif asked not in sizes:
         nearest = nearest_resolution(str(asked), sizes)
         yield error("resolution", f"{model.id} makes {enumerate_words(sizes)}; the nearest is {nearest}.")
-
-
-def media_problems(request: GenerationRequest, model: Model) -> Iterator[RequestProblem]:
-    """Yield inputs that the model needs and lacks, or has and does not take."""
-    given = request.parameters
-    for need in model.needs:
-        fields = {FIELDS[name] for name in (REFERENCES if need == "references" else (need,))}
-        sent = {FIELDS[name] for name in given if name in FIELDS and given[name]} | set(request.options)
-        if not fields & sent:
-            name = "reference_images" if need == "references" else need
-            yield error(name, f"{model.id} needs {'a reference' if need == 'references' else f'the {need}'}; add it.")
-    if "image" in given and model.kind == "text-to-video":
-        yield error("image", f"{model.id} makes clips from text alone; {image_sibling(model)}.")
-    if model.takes is not None:
-        for name in GATED:
-            needed = name in model.needs or (name in REFERENCES and "references" in model.needs and not model.takes)
-            if name in given and name not in model.takes and not needed:
-                yield error(name, f"{model.id} is not known to take {name}; leave it out.")
-    yield from count_problems(request, model)
-
-
-def count_problems(request: GenerationRequest, model: Model) -> Iterator[RequestProblem]:
-    """Yield more references than the model takes (Venice reference-to-video guide)."""
-    counts = {
-        name: len(value)
-        for name, value in request.parameters.items()
-        if name in LIST_MAXIMA and isinstance(value, list | tuple)
-    }
-    for name, most in model.maxima.items():
-        if name != "references" and counts.get(name, 0) > most:
-            yield error(name, f"{model.id} takes {most} {name} at most, not {counts[name]}.")
-    together = sum(counts.get(name, 0) for name in ("reference_images", "elements", "scene_images"))
-    if together > model.maxima.get("references", together):
-        message = f"{model.id} takes {model.maxima['references']} images, elements and scenes together."
-        yield error("reference_images", message)
-
-
-def image_sibling(model: Model) -> str:
-    """Name the model of the same family that takes an image, where there is one."""
-    sibling = model.id.replace("text-to-video", "image-to-video").replace("-text", "")
-    known = sibling != model.id and known_model(sibling) is not None
-    return f"{sibling} takes an image" if known else "leave the image out, or take an image-to-video model"

@@ -28,7 +28,10 @@ REGION = re.compile(r"\bregions?\b|\bcountr(?:y|ies)\b|\bjurisdiction", re.IGNOR
 ABOUT_MODEL = re.compile(
     r"(?:invalid|unknown|unsupported|no such) model|model.{0,60}(?:not found|does not exist)", re.IGNORECASE
 )
-KEPT_DETAILS = ("details", "issues", "suggested_prompt", "recommended_model", "consent_flow", "docs_url", "detail")
+KEPT_DETAILS = (
+    *("details", "issues", "suggested_prompt", "recommended_model", "consent_flow", "docs_url", "detail"),
+    "x402Version",
+)
 KINDS = {
     400: "invalid_request",
     401: "authentication_failed",
@@ -41,6 +44,26 @@ KINDS = {
     415: "invalid_content_type",
     422: "content_policy_violation",
 }
+
+
+SPEND_LIMIT = re.compile(r"spend(?:ing)? limit", re.IGNORECASE)
+HINTS: Mapping[str | int, str] = {
+    "no_key": "The request reached Venice without the key: check VENICE_API_KEY, and any proxy on the way.",
+    "SPEND_LIMIT": "Raise the key's spend limit at venice.ai, or wait for its next period.",
+    "PRO_ONLY_MODEL": "The model is for Pro accounts: choose another, or use a key of one.",
+    "AUTHENTICATION_FAILED_INACTIVE_KEY": "The key is inactive: make it active at venice.ai, or use another.",
+    "API_ACCESS_DISABLED": "The account's API access is switched off: ask Venice's support.",
+    401: "Check VENICE_API_KEY.",
+    402: "Top up the account at venice.ai.",
+    403: "The key may not do this: use one of another account, or ask Venice's support.",
+    404: "`clipmill models --provider venice` lists the models.",
+    409: "Venice asks for consents that only you can give, in `options: {consents: ...}`.",
+    410: "The model is retired: `clipmill models --provider venice` lists the others.",
+    413: "Make the input files smaller, or name them by URL: all together may have about 26 MB.",
+}
+"""What to do about a refusal, by code where there is one, else by status."""
+REGIONAL = "Venice does not offer the model in your region: choose another."
+ISSUES_SHOWN = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,12 +79,56 @@ class ErrorTold:
     """`credits_refunded`, a flag or an amount; None where it is not told."""
     details: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def asks_for_key(self) -> bool:
+        """Whether this is what a request without any authentication gets: the x402 offer (Venice skills)."""
+        return "x402Version" in self.details
+
+    @property
+    def at_length(self) -> str:
+        """The message, with the fields that it finds fault with and the prompt that it suggests."""
+        parts = [self.message, *issues_in(self.details)[:ISSUES_SHOWN]]
+        suggested = self.details.get("suggested_prompt")
+        if isinstance(suggested, str) and suggested.strip():
+            parts.append(f"Venice suggests the prompt: {suggested.strip()}")
+        return " ".join(part if part.endswith((".", "!", "?")) else f"{part}." for part in parts)[:TOLD_MAX_CHARACTERS]
+
+
+def texts(value: object) -> list[str]:
+    """Return the texts of a list; nothing for anything else."""
+    return [text for text in value if isinstance(text, str)] if isinstance(value, list) else []
+
+
+def issues_in(details: Mapping[str, Any]) -> list[str]:
+    """Return what an error says of single fields, in whichever of its shapes."""
+    told: list[str] = []
+    for key, where in (("issues", "path"), ("detail", "loc")):
+        listed = details.get(key)
+        for issue in listed if isinstance(listed, list) else ():
+            if isinstance(issue, dict):
+                path, wanted = issue.get(where), issue.get("expected")
+                name = ".".join(map(str, path)) if isinstance(path, list) else ""
+                says = next((issue[word] for word in ("message", "msg") if isinstance(issue.get(word), str)), "")
+                expected = f" (expected {wanted})" if isinstance(wanted, str) and wanted else ""
+                told += [f"{name}: {says}{expected}" if name else f"{says}{expected}"] if says else []
+    inner = details.get("details")
+    if isinstance(inner, str) and inner.strip():
+        told.append(inner.strip())
+    elif isinstance(inner, dict) and not told:
+        told += [
+            f"{name}: {text}"
+            for name, found in inner.items()
+            if isinstance(found, dict)
+            for text in texts(found.get("_errors"))
+        ]
+    return told
+
 
 def error_told(reply: Reply) -> ErrorTold:
     """Read an error answer of any of the shapes."""
     record = reply.record_or_none()
     if record is None:
-        return ErrorTold(message="it gave no reason.")
+        return ErrorTold(message=reply.words() or "it gave no reason.")
     error = record.get("error")
     inner: Mapping[str, Any] = error if isinstance(error, dict) else {}
     candidates = (error, inner.get("message"), record.get("message"), record.get("detail"), inner.get("error"))
@@ -121,13 +188,26 @@ def refusal(reply: Reply, told: ErrorTold) -> Refused | None:
     if not 400 <= status < 500 or status in {408, 425, 429}:
         return None
     scope = scope_of(status, told)
-    message = told.message
     if not told.is_api and scope is Scope.ACCOUNT:
         message = f"An answer {status} that is not the API's; check VENICE_BASE_URL and the network."
         return Refused(scope=scope, kind="not_the_api", message=message)
-    if status == 409:
-        message += " Venice asks for consents that only you can give, in `options: {consents: ...}`."
     kind = told.code or KINDS.get(status, "invalid_request")
     if status == 401 and scope is Scope.MODEL:
         kind = "PRO_ONLY_MODEL"
+    elif status == 402 and told.asks_for_key:
+        kind = "no_key"
+    message = " ".join(part for part in (told.at_length, hint(status, kind, scope, told.message)) if part)
     return Refused(scope=scope, kind=kind, message=message, details=told.details)
+
+
+def hint(status: int, kind: str, scope: Scope, message: str) -> str:
+    """Return what to do about a refusal, where that is more than to change the item."""
+    if status == 402 and (SPEND_LIMIT.search(message) or "SPEND_LIMIT" in kind):
+        return HINTS["SPEND_LIMIT"]
+    if kind in HINTS:
+        return HINTS[kind]
+    if status == 403 and scope is Scope.MODEL:
+        return REGIONAL
+    if status == 400 and scope is Scope.MODEL:
+        return HINTS[404]
+    return HINTS.get(status, "")

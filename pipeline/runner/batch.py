@@ -15,6 +15,7 @@ from pipeline.durable import make_folder
 from pipeline.errors import Paused
 from pipeline.jobs.state import IN_DOUBT, UNSUCCESSFUL, State
 from pipeline.ledger.results import rewrite_results
+from pipeline.runner.cleanup import clean_up_delivered
 from pipeline.runner.collect import fetch_outputs
 from pipeline.runner.expiry import by_expiry, countdown
 from pipeline.runner.lane import Lane
@@ -154,9 +155,11 @@ class BatchRun:
 
     async def _run_lanes(self) -> None:
         attached = by_expiry(await self.run.ledger.jobs([State.SUBMITTED, State.CLAIMED]), self.run.effects.clock.now())
+        delivered = await self.run.ledger.uncleaned() if any(lane.cleans_up for lane in self.lanes.values()) else []
         async with asyncio.TaskGroup() as group:
             for lane in self.lanes.values():
                 mine = [job for job in attached if job.provider == lane.name]
+                lane.delivered.extend(job for job in delivered if job.provider == lane.name)
                 self._count_down(lane, mine)
                 group.create_task(_run_lane(lane, mine))
         if self.run.decoding is not None:
@@ -233,6 +236,8 @@ async def _run_lane(lane: Lane, attached: Iterable[Job]) -> None:
             _attach(lane, job, group)
         group.create_task(submit_planned(lane, group))
         group.create_task(look_at_jobs(lane, group))
+        if lane.cleans_up:
+            group.create_task(clean_up_delivered(lane))
 
 
 def _attach(lane: Lane, job: Job, group: asyncio.TaskGroup) -> None:

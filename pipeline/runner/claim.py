@@ -134,7 +134,7 @@ async def _settle_claim(lane: Lane, live: Live, answer: ClaimAnswer) -> None:
 
 async def _claimed(lane: Lane, live: Live, answer: Claimed) -> None:
     job = live.job
-    cost_usd = lane.run.prices.of_usage(lane.name, job.request.model, answer.usage, len(answer.outputs))
+    cost_usd = lane.run.prices.of_usage(lane.name, job.request, answer.usage, len(answer.outputs))
     live.job = await lane.record(
         job,
         EventKind.CLAIM_RECEIVED,

@@ -172,7 +172,7 @@ async def _keep(lane: Lane, live: Live, arrived: Arrived) -> None:
         sha256=collected.sha256,
         size_bytes=collected.size_bytes,
         facts=collected.facts.to_json(),
-        warnings=list(differences(live.job.request.parameters, collected.facts)),
+        warnings=list(differences(live.job.request.parameters, collected.facts, collected.size_bytes)),
     )
     clip = next(c for c in live.job.clips if c.index == index)
     try:

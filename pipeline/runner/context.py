@@ -61,9 +61,13 @@ class RunContext:
     folder: BatchFolder
     inputs: Path
     """The folder that local input files are relative to."""
+    allowed_inputs: tuple[Path, ...] = ()
+    """Further folders in which they may lie."""
     effects: Effects
     prices: Prices
     progress: Progress
+    cleanup: bool = False
+    """Whether the vendors' copies are deleted once a clip is here."""
     max_clip_bytes: int = 2 << 30
     space: Space = field(default_factory=Space)
     decoding: Decoding | None = None

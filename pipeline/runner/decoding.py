@@ -1,7 +1,7 @@
 """Finished clips, decoded beside the run: nothing waits for them, and what they are like is in the ledger in the end.
 
 A job whose clips are home comes in; for each clip that no decoder has seen an event of what it saw is recorded. A job
-is written about here only when no lane follows it any more, so that each job has one writer at a time.
+is written about here only when no lane follows it any more, and in turns with whoever cleans up after it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pipeline.errors import DiskRefused
 from pipeline.jobs.event import Event
 from pipeline.jobs.state import ClipState, EventKind, State
+from pipeline.runner.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +34,7 @@ class Decoding:
     ) -> None:
         """`root` is the batch's folder; `note` is given sentences for the user."""
         self._ledger = ledger
+        self.turns = Turns(ledger)
         self._root = root
         self._decoders = decoders
         self._clock = clock
@@ -96,7 +98,8 @@ class Decoding:
                 at=self._clock.now(),
                 data={"index": clip.index, "decoded": seen.to_json()},
             )
-            job = await self._ledger.record(job, event)
+            async with self.turns.at(job.item_id, job.revision) as now:
+                await self._ledger.record(now, event)
 
 
 def _is_unseen(clip: Clip) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import Counter, deque
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -63,6 +64,8 @@ class Lane:
     """What is still to be submitted."""
     live: dict[tuple[str, int], Live] = field(default_factory=dict)
     """What the vendor has."""
+    delivered: deque[Job] = field(default_factory=deque)
+    """Jobs whose clips are all here and whose copies at the vendor are to be deleted."""
     submitting: int = 0
     """Submits under way, their intents and answers included."""
     probing: bool = False
@@ -86,6 +89,10 @@ class Lane:
     """Clips that looks found and that wait, their connections open, until there is a slot to download them in."""
     refusals: dict[str, tuple[str, int]] = field(default_factory=dict)
     """By model: the reason of its last refusal (empty where it is the model's), and how often in a row it was that."""
+    unanswered: Counter[str] = field(default_factory=Counter)
+    """By model: submits without a usable answer since the last one of it that was accepted."""
+    unanswered_in_a_row: int = 0
+    """The same, of all models together."""
     contested: dict[str, str] = field(default_factory=dict)
     """Vendor's ids that a second item was given as well, and which one that was."""
     not_sent: int = 0
@@ -108,6 +115,9 @@ class Lane:
             "looks", EvenPace(limits.looks_per_minute) if limits.looks_per_minute else Unpaced()
         )
         self.claims = self._endpoint("claims", Unpaced())
+        self.cleanups = self._endpoint(  # one a clip, so that what the submits keep to is enough
+            "cleanups", SlidingLog(limits.submits_per_minute) if limits.submits_per_minute else Unpaced()
+        )
         self.failures = FailureBudget(limits.failures_per_30_s)
         self.schedule = Schedule(limits.look_spacing_s / limits.speed, limits.speed)
         self.billing_slots = Slots(limits.concurrent_billing)
@@ -122,6 +132,11 @@ class Lane:
     def name(self) -> str:
         """The provider's name."""
         return self.seat.capabilities.name
+
+    @property
+    def cleans_up(self) -> bool:
+        """Whether the vendor's copies are deleted once a clip is here."""
+        return self.run.cleanup and self.seat.capabilities.cleans_up
 
     @property
     def in_flight_most(self) -> int:
@@ -273,11 +288,14 @@ class Lane:
             live.found_at = now
             self.run.progress.found += 1
             self.run.progress.unseen_s += self.schedule.finished(live, now)
+            self.changed()
 
     def finish(self, live: Live) -> None:
         """Stop following a job: it ended, is held, or its clips are home."""
         if self.live.pop((live.job.item_id, live.job.revision), None) is not None:
             self.run.progress.at_provider -= 1
+            if live.job.state is State.DONE and self.cleans_up:
+                self.delivered.append(live.job)
         if self.run.decoding is not None:
             self.run.decoding.add(live.job)
         self.run.progress.remaining_s[self.name] = self.remaining_s()

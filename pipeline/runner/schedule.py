@@ -26,8 +26,8 @@ MANY = 50
 """... with this many jobs in flight; with fewer, looks are to be had more cheaply."""
 FLOOR_SHARE, SPACING_SHARE = 1 / 20, 1 / 10
 """Neither the floor nor the spacing is more than this share of the class's mean."""
-WANTED_FLOOR_SHARE = 1 / 400
-"""The same for the floor while others wait for the places that jobs keep: what is unseen then costs throughput."""
+WANTED_FLOOR_SHARE, WANTED_SPACING_SHARE = 1 / 400, 1 / 20
+"""The same while others wait for the places that jobs keep: what is unseen then costs throughput."""
 LEAST_S = 0.01
 SCOUTS, SCOUTING_SHARE = 6, 1 / 3
 """How many jobs of an unknown class are looked at early and often, in turns, and how often: at ages that grow by a
@@ -163,7 +163,8 @@ class Schedule:
         return max(LEAST_S / 2, min(UNSEEN_S / self.speed * many, law.mean_s * share))
 
     def _spacing_s(self, law: Law) -> float:
-        share = SPACING_SHARE if law.is_known else SCOUTING_SHARE
+        known_share = WANTED_SPACING_SHARE if self.places_wanted else SPACING_SHARE
+        share = known_share if law.is_known else SCOUTING_SHARE
         return max(LEAST_S, min(self.advised_spacing_s, law.mean_s * share))
 
     def choose(self, now: float) -> tuple[Live | None, float]:

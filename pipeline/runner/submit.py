@@ -32,9 +32,11 @@ from pipeline.runner.space import NoRoom, refuse_without_space
 
 if TYPE_CHECKING:
     from asyncio import TaskGroup
+    from collections.abc import Mapping
 
     from pipeline.jobs.job import Job
     from pipeline.providers.answers import SubmitAnswer
+    from pipeline.providers.base import InputFile
     from pipeline.runner.lane import Lane
 
 ORPHANS_MOST = 3
@@ -43,6 +45,9 @@ NOT_SENT_MOST = 5
 """Submits in a row that could not be sent, over `OFFLINE_S` at the least, before no more is submitted for now."""
 REFUSALS_MOST = 3
 """Refusals of a model in a row, for the same reason, before its other items are left planned."""
+UNANSWERED_MOST, UNANSWERED_OF_ALL_MOST = 5, 10
+"""Submits in a row without a usable answer, of one model and of all, before no more of it leaves in this run: a model
+that was retired upstream answers as a gateway that is ill does."""
 ABOUT_CONTENT = re.compile(r"polic(?:y|ies)|moderat|safety|consent", re.IGNORECASE)
 """Refusals of what one item shows or says: they tell nothing of the next one."""
 SUBMITS_AT_ONCE = 16
@@ -74,7 +79,7 @@ def _must_wait(lane: Lane) -> tuple[float, Binding]:
     """Return how long the next submit must wait, and for what; waits without an end are woken by a change."""
     if lane.submitting >= SUBMITS_AT_ONCE or (_bills(lane) and lane.billing_slots.full):
         return float("inf"), Binding.BILLING_CALLS
-    is_full = len(lane.live) + lane.submitting >= lane.in_flight_most
+    is_full = _is_full(lane)
     lane.schedule.places_wanted = is_full and lane.seat.limits.in_flight is not None and len(lane.planned) > 0
     if is_full:
         return float("inf"), Binding.IN_FLIGHT
@@ -87,6 +92,19 @@ def _must_wait(lane: Lane) -> tuple[float, Binding]:
     return wait_s, Binding.SUBMIT_RATE
 
 
+def _is_full(lane: Lane) -> bool:
+    """Tell whether the vendor has as many jobs as it may.
+
+    A job that was found finished keeps no place there, wherever its clip is; but no more of them than there are places
+    are let pile up, for they are paid for and the vendor will not keep them long.
+    """
+    most = lane.in_flight_most
+    if len(lane.live) + lane.submitting < most:
+        return False
+    coming_home = sum(live.found_at is not None for live in lane.live.values())
+    return coming_home >= most or len(lane.live) - coming_home + lane.submitting >= most
+
+
 def _bills(lane: Lane) -> bool:
     return lane.seat.capabilities.billed_at is BilledAt.SUBMIT
 
@@ -96,7 +114,7 @@ async def _submit_one(lane: Lane, head: Head) -> None:
     try:
         files = job.request.files
         try:
-            contents = await lane.run.effects.threads.run(read_inputs, lane.run.inputs, files) if files else {}
+            contents = await _read(lane, files) if files else {}
         except InputError as changed:
             lane.leave_planned(f"{job.item_id} was not submitted: {changed}")
             return
@@ -114,6 +132,11 @@ async def _submit_one(lane: Lane, head: Head) -> None:
         lane.planned.returned(head.model)
         lane.submitting -= 1
         lane.changed()
+
+
+async def _read(lane: Lane, files: Mapping[str, InputFile]) -> dict[str, bytes]:
+    run = lane.run
+    return await run.effects.threads.run(read_inputs, run.inputs, files, run.allowed_inputs)
 
 
 async def _intend_and_send(lane: Lane, job: Job, contents: dict[str, bytes]) -> None:
@@ -175,6 +198,8 @@ async def _accept(lane: Lane, job: Job, answer: Accepted) -> None:
     lane.submits.succeeded()
     lane.planned.prove(job.request.model)
     lane.refusals.pop(job.request.model, None)
+    lane.unanswered.pop(job.request.model, None)
+    lane.unanswered_in_a_row = 0
     lane.run.progress.submitted += 1
     for warning in answer.warnings:
         lane.run.progress.note(f"{job.item_id}: {warning}")
@@ -188,7 +213,9 @@ async def _put_back(lane: Lane, job: Job, why: str) -> None:
 
 async def _reject(lane: Lane, job: Job, answer: Refused) -> None:
     lane.failures.note(lane.now())
-    told = failure(answer.kind, answer.message, Billing.UNBILLED, details=dict(answer.details))
+    told = failure(
+        answer.kind, answer.message, Billing.UNBILLED, scope=answer.scope.value, details=dict(answer.details)
+    )
     await lane.record(job, EventKind.SUBMIT_REFUSED, failure=told)
     _count_refusal(lane, job.request.model, answer)
 
@@ -223,7 +250,9 @@ async def _write_lost(lane: Lane, job: Job, answer: Ambiguous) -> None:
             f"{job.item_id} is in doubt: {answer.message} It is held, and counted as spent; "
             f"see: clipmill show {lane.run.folder.root} {job.item_id}"
         )
+        _count_unanswered(lane, job.request.model, answer)
         return
+    _count_unanswered(lane, job.request.model, answer)
     if job.orphans + 1 < ORPHANS_MOST:
         job = await lane.record(job, EventKind.SUBMIT_ORPHANED, why=answer.message, evidence=evidence)
         assert job.state is State.PLANNED
@@ -233,3 +262,22 @@ async def _write_lost(lane: Lane, job: Job, answer: Ambiguous) -> None:
         return
     told = failure("submit_unanswered", answer.message, Billing.UNBILLED, **evidence)
     await lane.record(job, EventKind.JOB_FAILED, failure=told)
+
+
+def _count_unanswered(lane: Lane, model: str, answer: Ambiguous) -> None:
+    """Give up a model, or the provider, that answers nothing usable time and again: every submit may cost a clip."""
+    lane.unanswered[model] += 1
+    lane.unanswered_in_a_row += 1
+    if lane.unanswered_in_a_row >= UNANSWERED_OF_ALL_MOST:
+        lane.close(
+            f"{lane.unanswered_in_a_row} submits in a row brought no usable answer from {lane.name} "
+            f"({answer.message}), so no more leaves. What is at the provider is brought home. Wait until it is well "
+            "again, then resume."
+        )
+    elif lane.unanswered[model] == UNANSWERED_MOST:
+        lane.planned.close_model(model)
+        lane.leave_planned(
+            f"{UNANSWERED_MOST} submits of {model} in a row brought no usable answer ({answer.message}); its other "
+            f"items stay planned. {lane.name} may be ill, or the model retired: run the same command to try the next, "
+            "or choose another model."
+        )

@@ -1,4 +1,4 @@
-"""The server: both vendors and the sandbox's own pages behind one origin.
+"""The server: all vendors and the sandbox's own pages behind one origin.
 
 `make_app` builds it from effects that are passed in and runs over any transport, in virtual time too; `serve` puts it
 on a loopback port until cancelled.
@@ -20,6 +20,7 @@ from pipeline.sandbox.desk import Desk
 from pipeline.sandbox.faults import Draws
 from pipeline.sandbox.limits import Limits
 from pipeline.sandbox.modelmax import ModelMax
+from pipeline.sandbox.openai_videos import OpenAIVideos
 from pipeline.sandbox.render import Renderer, can_encode
 from pipeline.sandbox.state import CountKind, State, open_state
 from pipeline.sandbox.venice import Venice
@@ -98,7 +99,7 @@ def make_app(
     app = web.Application(middlewares=[account], client_max_size=BODY_BYTES_MAX)
     app.on_response_prepare.append(complete_headers)
     door = Door(desk)
-    for part in (ModelMax(desk), Venice(desk, door), Account(desk, door), Links(desk)):
+    for part in (ModelMax(desk), Venice(desk, door), Account(desk, door), Links(desk), OpenAIVideos(desk)):
         app.add_routes(part.routes())
     app.add_routes(bill.routes(desk))
     return app

@@ -1,4 +1,4 @@
-"""What both vendors' handlers share: who asks, what it counts as, which fault strikes, and what it costs.
+"""What all vendors' handlers share: who asks, what it counts as, which fault strikes, and what it costs.
 
 A call comes in with a key, is admitted or refused, may be struck by a fault, and goes on to the vendor's own code. How
 a refusal looks on the wire is the vendor's; that it is one is said here.
@@ -81,7 +81,7 @@ async def read_object(request: web.Request) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Order:
-    """A request that was found acceptable: what it asks for, in terms that both vendors share."""
+    """A request that was found acceptable: what it asks for, in terms that all vendors share."""
 
     provider: Provider
     model: str

@@ -44,11 +44,11 @@ class Draws:
         if usual_s == 0:
             return 0.0
         normal = NormalDist().inv_cdf(max(self.fraction("duration", *occasion), 1e-9))
-        # Venice's figure is an 80th percentile, ModelMax's a mean; both are turned into the median of a lognormal.
+        # Venice's figure is an 80th percentile, the others' a mean; both are turned into the median of a lognormal.
         offset = P80 * SPREAD if provider is Provider.VENICE else SPREAD**2 / 2
         return usual_s * math.exp(SPREAD * normal - offset)
 
     def usual_s(self, provider: Provider, model: str) -> float:
-        """Return what a generation of this class usually takes: Venice's 80th percentile, ModelMax's mean."""
+        """Return what a generation of this class usually takes: Venice's 80th percentile, the others' mean."""
         settings = self.settings
         return look_up(settings.durations_s, f"{provider}/{model}") * settings.duration_scale / settings.speed

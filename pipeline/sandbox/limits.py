@@ -25,6 +25,8 @@ class Bucket(StrEnum):
     VENICE_RETRIEVE = "venice-retrieve"
     MODELMAX_SUBMIT = "modelmax-submit"
     MODELMAX_LOOK = "modelmax-look"
+    OPENAI_VIDEOS_SUBMIT = "openai-videos-submit"
+    OPENAI_VIDEOS_LOOK = "openai-videos-look"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,8 @@ class Limits:
                 (Bucket.VENICE_RETRIEVE, settings.venice_retrieve_per_minute),
                 (Bucket.MODELMAX_SUBMIT, settings.modelmax_submits_per_minute),
                 (Bucket.MODELMAX_LOOK, settings.modelmax_looks_per_minute),
+                (Bucket.OPENAI_VIDEOS_SUBMIT, settings.openai_videos_submits_per_minute),
+                (Bucket.OPENAI_VIDEOS_LOOK, settings.openai_videos_looks_per_minute),
             )
         }
         self._failure_limit = int(settings.venice_failures * settings.speed)

@@ -21,6 +21,7 @@ class Provider(StrEnum):
 
     MODELMAX = "modelmax"
     VENICE = "venice"
+    OPENAI_VIDEOS = "openai-videos"
 
 
 class Fault(StrEnum):
@@ -29,11 +30,11 @@ class Fault(StrEnum):
     DROP_BEFORE_ACCEPT = "drop-before-accept"
     """Submit: the connection closes, no job is made, nothing is charged."""
     DROP_AFTER_ACCEPT = "drop-after-accept"
-    """Submit: the job is made (at Venice: charged), and the connection closes without an answer."""
+    """Submit: the job is made (charged, but at ModelMax), and the connection closes without an answer."""
     SUBMIT_500 = "submit-500"
-    """Submit: the job is made (at Venice: charged), and the answer is 500."""
+    """Submit: the job is made (charged, but at ModelMax), and the answer is 500."""
     SUBMIT_502 = "submit-502"
-    """Submit: the job is made (at Venice: charged), and the answer is 502."""
+    """Submit: the job is made (charged, but at ModelMax), and the answer is 502."""
     THROTTLE = "throttle"
     """Any API call: 429 with Retry-After and the reset stamp; nothing else happens."""
     ERROR_5XX = "error-5xx"
@@ -55,13 +56,13 @@ class Fault(StrEnum):
     SLOW = "slow"
     """A clip: the body trickles over `slow_s`."""
     EARLY_404 = "early-404"
-    """Venice retrieve, drawn once a job: 404 for the first `early_404_s` after the submit."""
+    """Retrieve (none at ModelMax), drawn once a job: 404 for the first `early_404_s` after the submit."""
     EXPIRED_LINK = "expired-link"
     """Venice download_url, drawn once a job: 410 from the start."""
     GENERATION_FAILURE = "generation-failure"
-    """Drawn once a job: it ends as a refusal of content (ModelMax FAILED, Venice 422)."""
+    """Drawn once a job: it ends as a refusal of content (Venice 422, the others failed)."""
     GENERATION_ERROR = "generation-error"
-    """Drawn once a job: it ends as a failure of the vendor's (ModelMax FAILED, Venice 500, for ever)."""
+    """Drawn once a job: it ends as a failure of the vendor's (Venice 500 for ever, the others failed)."""
 
 
 class ClaimBills(StrEnum):
@@ -92,13 +93,15 @@ DURATIONS_S: Mapping[str, float] = {
     "modelmax/veo-3-fast": 60.0,
     "modelmax/veo-3.1": 120.0,
     "modelmax/veo-3.1-fast": 70.0,
+    "openai-videos": 90.0,
+    "openai-videos/sora-2-pro": 200.0,
     "venice": 145.0,
     "venice/grok-imagine": 60.0,
     "venice/kling-o3": 300.0,
     "venice/ltx-2": 80.0,
     "venice/veo": 120.0,
 }
-"""Seconds that a generation takes: the mean for ModelMax, the 80th percentile (which Venice reports) for Venice."""
+"""Seconds that a generation takes: the 80th percentile (which Venice reports) for Venice, the mean for the others."""
 
 PRICES_USD_PER_SECOND: Mapping[str, float] = {
     "modelmax": 0.40,
@@ -109,6 +112,10 @@ PRICES_USD_PER_SECOND: Mapping[str, float] = {
     "modelmax/veo-3.1-fast": 0.10,
     "modelmax/veo-3.1-fast/1080p": 0.12,
     "modelmax/veo-3.1-fast/4k": 0.30,
+    "openai-videos": 0.10,
+    "openai-videos/sora-2-pro": 0.30,
+    "openai-videos/sora-2-pro/1024x1792": 0.50,
+    "openai-videos/sora-2-pro/1792x1024": 0.50,
     "venice": 0.10,
     "venice/grok-imagine": 0.063,
     "venice/kling-2.5": 0.078,
@@ -169,12 +176,17 @@ class SandboxSettings:
     """0 for no limit, which is all that is documented."""
     modelmax_looks_per_minute: int = 0
     """Status, result and content calls together; 0 for no limit."""
+    openai_videos_submits_per_minute: int = 0
+    """0 for no limit: each server has its own, or none."""
+    openai_videos_looks_per_minute: int = 0
+    """Retrieve, list, content and delete calls together; 0 for no limit."""
 
     venice_id_lifetime_s: float = 86_400.0
     venice_link_lifetime_s: float = 86_400.0
     venice_link_downloads: int = 20
     """Downloads of one link after which it answers 429."""
     modelmax_lifetime_s: float = 172_800.0
+    openai_videos_lifetime_s: float = 86_400.0
     early_404_s: float = 10.0
     slow_s: float = 30.0
 

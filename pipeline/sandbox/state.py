@@ -96,7 +96,7 @@ class Job:
     ending: Ending
     refunds: bool
     token: str
-    """ModelMax: the content id. Venice: the secret part of the download_url."""
+    """ModelMax: the content id. Venice: the secret part of the download_url. Elsewhere unused, and unique."""
     deleted: bool = False
 
 

@@ -6,19 +6,31 @@ Source: Venice OpenAPI, /video/*; Venice video-generation guide.
 from __future__ import annotations
 
 import hashlib
+import math
 import uuid
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from pipeline.sandbox.catalogue import VENICE_MODELS, Kind, VeniceModel
 from pipeline.sandbox.delivery import sever
 from pipeline.sandbox.desk import REFUSE, Key, Order, Refused
 from pipeline.sandbox.limits import Bucket
 from pipeline.sandbox.settings import Fault, Provider, VeniceCharges, look_up
 from pipeline.sandbox.state import CountKind, Ending
+from pipeline.sandbox.venice_catalogue import VENICE_MODELS, Kind, VeniceModel
 from pipeline.sandbox.venice_door import invalid, read_body
-from pipeline.sandbox.venice_rules import Issue, length_s, needs_consent, queue_issues, resolution, wanted_picture
+from pipeline.sandbox.venice_links import media_origin
+from pipeline.sandbox.venice_media_rules import FACES, Issue
+from pipeline.sandbox.venice_rules import (
+    SOURCE_DURATIONS,
+    SOURCE_LENGTH_S,
+    length_s,
+    needs_consent,
+    queue_issues,
+    quoted_durations,
+    resolution,
+    wanted_picture,
+)
 
 if TYPE_CHECKING:
     from pipeline.sandbox.desk import Desk
@@ -54,18 +66,32 @@ class Venice:
             raise invalid([Issue("model", "Required", "string")])
         if name not in VENICE_MODELS:
             raise Refused(404, "MODEL_NOT_FOUND", "The specified model was not found")
-        return VENICE_MODELS[name]
+        model = VENICE_MODELS[name]
+        if model.ends and self._desk.clock.now().isoformat() >= model.ends["removesAt"]:
+            raise Refused(410, "MODEL_RETIRED", f"The model {name} is no longer available")
+        return model
 
     def _price_usd(self, model: VeniceModel, body: dict[str, Any]) -> float:
         name = f"venice/{model.id}/{resolution(model, body)}"
         rate = look_up(self._desk.settings.prices_usd_per_second, name)
-        return round(rate * length_s(body.get("duration")), 6)
+        total_s = body.get("reference_video_total_duration")
+        if body.get("duration") in SOURCE_DURATIONS and isinstance(total_s, int | float):
+            return round(rate * math.ceil(total_s), 6)
+        length = SOURCE_LENGTH_S if model.kind is Kind.UPSCALE else length_s(body.get("duration"))
+        return round(rate * length, 6)
 
     async def quote(self, request: web.Request) -> web.StreamResponse:
-        """Tell the price. Free; fields that the model does not support are dropped without a word."""
+        """Tell the price. Free; fields that the model does not support are dropped without a word.
+
+        An upscaler's price is that of its clip, which is fetched for it: that takes a key, and the clip's address.
+        """
         body = await read_body(request)
         model = self._model(body)
-        if model.kind not in {Kind.VIDEO, Kind.UPSCALE} and body.get("duration") not in model.durations:
+        if model.kind is Kind.UPSCALE:
+            self._door.key_of(request)
+            if not body.get("video_url"):
+                raise invalid([Issue("video_url", "video_url is required for quotes on this model")])
+        elif model.kind is not Kind.VIDEO and body.get("duration") not in quoted_durations(model, body):
             raise invalid([Issue("duration", "Invalid enum value", " | ".join(model.durations))])
         nth = self._desk.state.count(CountKind.EVENT, "quoted")
         self._desk.disturb(request, "quote", nth)
@@ -91,8 +117,11 @@ class Venice:
                 raise Refused(status, "INFERENCE_FAILED", "Inference processing failed")
         answer = {"model": job.model, "queue_id": job.id}
         if model.has_link:
-            answer["download_url"] = f"{request.url.origin()}/private-share/{job.token}"
+            answer["download_url"] = f"{media_origin(request)}/private-share/{job.token}"
         headers = {"X-Balance-Remaining": f"{desk.balance_usd(key):.6f}", "x-venice-model-id": job.model}
+        if model.ends:
+            headers["x-venice-model-deprecation-warning"] = f"The model {model.id} is deprecated and will be removed"
+            headers["x-venice-model-deprecation-date"] = model.ends["removesAt"]
         return web.json_response(answer, headers=headers)
 
     def _order(self, model: VeniceModel, body: dict[str, Any], occasion: str) -> Order:
@@ -127,7 +156,7 @@ class Venice:
             "",
             error={"code": "needs_consent", "message": "Additional consent is required for media that shows faces."},
             consent_flow="seedance",
-            face_media_roles=["image" if body.get("image_url") else "reference_image"],
+            face_media_roles=[field.removesuffix("s").removesuffix("_url") for field in FACES if body.get(field)],
             consent={"consent_version": "1", "policy_text": POLICY},
             docs_url="https://docs.venice.ai/guides/media/seedance-face-consent",
         )

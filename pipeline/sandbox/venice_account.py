@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from pipeline.sandbox.bill import moment
-from pipeline.sandbox.catalogue import VENICE_MODELS, Audio, Kind, VeniceModel
 from pipeline.sandbox.desk import Key, Refused
 from pipeline.sandbox.settings import Provider
 from pipeline.sandbox.state import Charge, ChargeKind
+from pipeline.sandbox.venice_catalogue import VENICE_MODELS, Audio, Kind, VeniceModel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,7 +49,7 @@ class Account:
     async def models(self, request: web.Request) -> web.StreamResponse:
         """List the models; the video models where `type=video` (or `all`) is asked for."""
         wanted = request.query.get("type", "video")
-        shown = [m for m in VENICE_MODELS.values() if not m.asks_consent] if wanted in {"video", "all"} else []
+        shown = [m for m in VENICE_MODELS.values() if m.listed] if wanted in {"video", "all"} else []
         return web.json_response({"object": "list", "type": wanted, "data": [described(model) for model in shown]})
 
     def _admin(self, key: Key) -> None:
@@ -83,14 +83,17 @@ def described(model: VeniceModel) -> dict[str, Any]:
         "video_input": model.kind in {Kind.VIDEO, Kind.UPSCALE},
         "prompt_character_limit": model.prompt_limit,
     }
-    spec = {
+    spec: dict[str, Any] = {
         "name": model.id.replace("-", " ").title(),
         "privacy": model.privacy,
         "betaModel": False,
         "offline": False,
         "traits": [],
-        "constraints": constraints,
     }
+    if model.is_recorded:
+        spec["constraints"] = constraints
+    if model.ends:
+        spec["deprecation"] = {"autoRemap": False, "date": model.ends["removesAt"], **model.ends}
     return {
         "id": model.id,
         "object": "model",

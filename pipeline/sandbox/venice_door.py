@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from pipeline.sandbox.desk import Desk
     from pipeline.sandbox.limits import Allowance, Bucket
-    from pipeline.sandbox.venice_rules import Issue
+    from pipeline.sandbox.venice_media_rules import Issue
 
 HEADERS: web.RequestKey[dict[str, str]] = web.RequestKey("venice_headers", dict)
 """Headers that the answer to this request will bear, whatever the answer is."""
@@ -105,7 +105,7 @@ class Door:
             headers = request[HEADERS] = {"x-venice-version": "20260821.193530"}
             try:
                 self._stand_block(fingerprint)
-                key = self._key(request)
+                key = self.key_of(request)
                 if bucket is not None:
                     self._admit(limits.admit(bucket, key.fingerprint), headers)
                 return await handle(request, key)
@@ -138,7 +138,8 @@ class Door:
         if not allowance.admitted:
             raise self._desk.too_many(allowance.reset_s)
 
-    def _key(self, request: web.Request) -> Key:
+    def key_of(self, request: web.Request) -> Key:
+        """Return the key that a request brings. Raises `Refused`: 402 for none at all, 401 for one that is no good."""
         try:
             key = read_key(request)
         except LookupError:

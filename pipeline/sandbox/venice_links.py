@@ -14,6 +14,8 @@ from pipeline.sandbox.settings import Fault, Provider
 from pipeline.sandbox.state import CountKind, Ending
 
 if TYPE_CHECKING:
+    from yarl import URL
+
     from pipeline.sandbox.desk import Desk
 
 
@@ -21,6 +23,15 @@ def link_error(status: int, code: str) -> web.Response:
     """Return an error as a file store says it."""
     text = f'<?xml version="1.0" encoding="UTF-8"?><Error><Code>{code}</Code></Error>'
     return web.Response(status=status, text=text, content_type="application/xml")
+
+
+def media_origin(request: web.Request) -> URL:
+    """Return the origin of the clips: this machine by its other name than the API was called by.
+
+    The vendor keeps them on a host of their own, where no client has reason to send the key; under the API's own origin
+    a good client would send it along.
+    """
+    return request.url.origin().with_host("127.0.0.1" if request.url.host == "localhost" else "localhost")
 
 
 class Links:

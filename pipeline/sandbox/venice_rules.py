@@ -1,57 +1,39 @@
-"""What Venice accepts on /video/queue and /video/quote: the documented fields, and what each model makes of them.
+"""What Venice accepts on /video/queue: the documented fields, and what each model makes of them.
 
-Source: Venice OpenAPI, QueueVideoRequest and QuoteVideoRequest; `model_spec.constraints` of the model list. A field
-that the chosen model does not support is an error, although the schema looks open.
+Source: Venice OpenAPI, QueueVideoRequest; `model_spec.constraints` of the model list; Venice Seedance and
+video-upscaling guides. A field that the chosen model does not support is an error, although the schema looks open.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline.sandbox.catalogue import Audio, Kind, Picture, VeniceModel, picture
+from pipeline.sandbox.catalogue import Picture, picture
+from pipeline.sandbox.venice_catalogue import Audio, Kind, VeniceModel
+from pipeline.sandbox.venice_media_rules import FACES, LISTS, TEXTS, Issue, media_issues
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-TEXTS = ("image_url", "end_image_url", "audio_url", "video_url")
-LISTS = {
-    "reference_image_urls": 30,
-    "reference_video_urls": 10,
-    "reference_audio_urls": 10,
-    "reference_document_urls": 1,
-    "elements": 4,
-    "scene_image_urls": 4,
-    "keyframes": 10,
-}
-"""The list fields and how many elements the schema allows."""
-OTHERS = ("bitrate_mode", "voice_id", "anon_user_id", "camera_trajectory")
+OTHERS = ("voice_id", "anon_user_id", "camera_trajectory", "image_references", "video_references")
 """Taken although the schema does not name them."""
 QUEUE_FIELDS = {
     "model", "prompt", "negative_prompt", "duration", "aspect_ratio", "resolution", "upscale_factor", "audio",
-    "consents", "omni_reference_task_type", *TEXTS, *LISTS, *OTHERS,
+    "consents", "omni_reference_task_type", "bitrate_mode", *TEXTS, *LISTS, *OTHERS,
 }  # fmt: skip
-NEEDED = {
-    Kind.TEXT: (),
-    Kind.IMAGE: ("image_url",),
-    Kind.REFERENCE: (),
-    Kind.TRANSITION: ("image_url", "end_image_url"),
-    Kind.VIDEO: ("video_url",),
-    Kind.UPSCALE: ("video_url",),
-}
-REFERENCES = ("reference_image_urls", "reference_video_urls", "elements", "scene_image_urls")
 CONSENTS = ("confirmed_terms_and_privacy", "confirmed_legal_right", "confirmed_screening_acknowledged")
+TASK_TYPES = ("auto", "reference", "edit", "extend", "editing", "extension")
+DURATIONS = (*(f"{number}s" for number in range(1, 31)), "-1", "1 gen", "auto")
+"""The schema's, but for `Auto`, which is listed and refused."""
+ASPECTS = ("1:1", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "9:21", "16:9", "21:9", "adaptive", "auto")
+RESOLUTIONS = (
+    "256p", "360p", "480p", "540p", "580p", "720p", "1080p", "1440p", "2160p",
+    "4k", "2x", "4x", "2K", "768P", "480P", "1080P", "true_1080p",
+)  # fmt: skip
+SOURCE_ASPECTS, SOURCE_DURATIONS = ("adaptive", "auto"), ("-1", "auto")
+"""Words that follow the first reference video, on Seedance reference models."""
 SOURCE_LENGTH_S = 8.0
 """How long a clip is taken to be that follows the length of a video which nobody looks into here."""
-
-
-@dataclass(frozen=True, slots=True)
-class Issue:
-    """One thing that is wrong with a request body."""
-
-    field: str
-    message: str
-    expected: str = ""
 
 
 def queue_issues(model: VeniceModel, body: Mapping[str, Any]) -> list[Issue]:
@@ -60,14 +42,17 @@ def queue_issues(model: VeniceModel, body: Mapping[str, Any]) -> list[Issue]:
     issues += prompt_issues(model, body)
     issues += choice_issues(model, body)
     issues += media_issues(model, body)
+    issues += word_issues(model, body)
     return issues
 
 
 def prompt_issues(model: VeniceModel, body: Mapping[str, Any]) -> list[Issue]:
-    """Return what is wrong with the prompts."""
+    """Return what is wrong with the prompts. An upscaler takes none at all."""
     issues = []
     prompt = body.get("prompt")
-    if prompt is None and model.kind is not Kind.UPSCALE:
+    if model.kind is Kind.UPSCALE:
+        return [Issue("prompt", "This model does not support prompt")] if prompt else []
+    if prompt is None:
         issues.append(Issue("prompt", "Required", "string"))
     for field in ("prompt", "negative_prompt"):
         text = body.get(field)
@@ -75,7 +60,7 @@ def prompt_issues(model: VeniceModel, body: Mapping[str, Any]) -> list[Issue]:
             continue
         if not isinstance(text, str):
             issues.append(Issue(field, "Expected string", "string"))
-        elif len(text) > model.prompt_limit:
+        elif len(text) > (model.prompt_limit if model.is_recorded else 20_000):
             issues.append(Issue(field, f"String must contain at most {model.prompt_limit} character(s)"))
         elif field == "prompt" and not text:
             issues.append(Issue(field, "String must contain at least 1 character(s)"))
@@ -85,11 +70,14 @@ def prompt_issues(model: VeniceModel, body: Mapping[str, Any]) -> list[Issue]:
 def choice_issues(model: VeniceModel, body: Mapping[str, Any]) -> list[Issue]:
     """Return what is wrong with duration, aspect ratio, resolution, upscale factor and audio."""
     issues = []
-    follows_source = model.kind in {Kind.VIDEO, Kind.UPSCALE}
-    durations = tuple(word for word in model.durations if word != "Auto")
-    issues += one_of("duration", body, durations, required=not follows_source)
-    issues += one_of("aspect_ratio", body, model.aspects, required=bool(model.aspects))
-    issues += one_of("resolution", body, model.resolutions, required=False)
+    if not model.is_recorded:
+        for field, words in (("duration", DURATIONS), ("aspect_ratio", ASPECTS), ("resolution", RESOLUTIONS)):
+            issues += one_of(field, body, words, required=field == "duration" and model.kind is not Kind.VIDEO)
+    else:
+        durations, aspects = taken_words(model, body)
+        issues += one_of("duration", body, durations, required=model.kind not in {Kind.VIDEO, Kind.UPSCALE})
+        issues += one_of("aspect_ratio", body, aspects, required=bool(aspects))
+        issues += one_of("resolution", body, model.resolutions, required=False)
     if body.get("upscale_factor") is not None:
         if model.kind is not Kind.UPSCALE:
             issues.append(Issue("upscale_factor", f"{model.id} does not support upscale_factor"))
@@ -98,8 +86,43 @@ def choice_issues(model: VeniceModel, body: Mapping[str, Any]) -> list[Issue]:
     if body.get("audio") is not None:
         if not isinstance(body["audio"], bool):
             issues.append(Issue("audio", "Expected boolean", "boolean"))
-        elif model.audio is not Audio.CHOICE:
+        elif model.is_recorded and model.audio is not Audio.CHOICE:
             issues.append(Issue("audio", f"{model.id} does not support audio configuration"))
+    return issues
+
+
+def taken_words(model: VeniceModel, body: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the durations and the aspect ratios that a model takes in this request.
+
+    An upscaler finds the length out for itself and overlooks a duration. Seedance's reference models can follow a
+    reference video: 2.0 and 2.5 in shape, 2.5 in length.
+    """
+    if model.kind is Kind.UPSCALE:
+        return DURATIONS, ()
+    durations = tuple(word for word in model.durations if word != "Auto")
+    aspects = model.aspects
+    if model.id.startswith("seedance-2-") and model.kind is Kind.REFERENCE and body.get("reference_video_urls"):
+        aspects = (*aspects, *SOURCE_ASPECTS)
+        durations = (*durations, *SOURCE_DURATIONS) if model.id.startswith("seedance-2-5-") else durations
+    return durations, aspects
+
+
+def quoted_durations(model: VeniceModel, body: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the durations that a quote for a model takes; one that follows a source tells how long that is."""
+    if not model.is_recorded:
+        return DURATIONS
+    told = body.get("reference_video_total_duration") is not None
+    return taken_words(model, {"reference_video_urls": told})[0]
+
+
+def word_issues(model: VeniceModel, body: Mapping[str, Any]) -> list[Issue]:
+    """Return what is wrong with consents, bitrate and the reference task."""
+    issues: list[Issue] = []
+    if "consents" in body and not is_attested(body["consents"]):
+        issues.append(Issue("consents", "Each attestation must be true", " | ".join(CONSENTS)))
+    takes_task = model.id.startswith("seedance-2-5-") and model.kind is Kind.REFERENCE
+    issues += one_of("bitrate_mode", body, ("standard", "high") if model.bitrate else (), required=False)
+    issues += one_of("omni_reference_task_type", body, TASK_TYPES if takes_task else (), required=False)
     return issues
 
 
@@ -115,53 +138,18 @@ def one_of(field: str, body: Mapping[str, Any], allowed: tuple[str, ...], *, req
     return []
 
 
-def media_issues(model: VeniceModel, body: Mapping[str, Any]) -> list[Issue]:
-    """Return what is wrong with images, videos, sounds and references."""
-    taken = {*NEEDED[model.kind], *model.takes}
-    if model.kind is Kind.REFERENCE:
-        taken.add("reference_image_urls")
-    issues = [Issue(field, "Required", "URL or data URL") for field in NEEDED[model.kind] if not body.get(field)]
-    if model.kind is Kind.REFERENCE and not any(body.get(field) for field in REFERENCES):
-        issues.append(Issue("reference_image_urls", "At least one reference is required"))
-    for field in (*TEXTS, *LISTS):
-        value = body.get(field)
-        if value is None:
-            continue
-        if field not in taken:
-            issues.append(Issue(field, f"This model does not support {field}"))
-        elif field in LISTS:
-            issues += list_issues(field, value, model)
-        elif not is_address(value):
-            issues.append(Issue(field, "Must be a URL (http/https) or a data URL"))
-    return issues
-
-
-def list_issues(field: str, value: object, model: VeniceModel) -> list[Issue]:
-    """Check one list of references."""
-    highest = min(LISTS[field], model.reference_images) if field == "reference_image_urls" else LISTS[field]
-    if not isinstance(value, list):
-        return [Issue(field, "Expected array", "array")]
-    if len(value) > highest:
-        return [Issue(field, f"Array must contain at most {highest} element(s)")]
-    if field in {"elements", "keyframes"}:
-        good = all(isinstance(element, dict) for element in value)
-    else:
-        good = all(is_address(element) for element in value)
-    return [] if good else [Issue(field, "Each element must be a URL (http/https) or a data URL")]
-
-
-def is_address(value: object) -> bool:
-    """Tell whether a value is an http(s) URL or a data URL."""
-    return isinstance(value, str) and value.startswith(("http://", "https://", "data:"))
+def is_attested(consents: object) -> bool:
+    """Tell whether consents hold Seedance's three attestations, each true, and nothing else."""
+    given = consents.get("seedance") if isinstance(consents, dict) and set(consents) == {"seedance"} else None
+    return isinstance(given, dict) and set(given) == set(CONSENTS) and all(given[name] is True for name in given)
 
 
 def needs_consent(model: VeniceModel, body: Mapping[str, Any]) -> bool:
     """Tell whether the attestations of the 409 round are wanting."""
     if not model.asks_consent:
         return False
-    consents = body.get("consents")
-    given = consents.get("seedance") if isinstance(consents, dict) else None
-    return not (isinstance(given, dict) and set(given) == set(CONSENTS) and all(given[name] is True for name in given))
+    shown = any(body.get(field) for field in FACES)
+    return shown and not is_attested(body.get("consents"))
 
 
 def wanted_picture(model: VeniceModel, body: Mapping[str, Any]) -> Picture:
@@ -170,7 +158,7 @@ def wanted_picture(model: VeniceModel, body: Mapping[str, Any]) -> Picture:
     default = f"{360 * factor}p" if model.kind is Kind.UPSCALE else resolution(model, body)
     return picture(
         resolution=default,
-        aspect=body.get("aspect_ratio") or "16:9",
+        aspect=body["aspect_ratio"] if ":" in (body.get("aspect_ratio") or "") else "16:9",
         duration_s=length_s(body.get("duration")),
         has_audio=model.audio is Audio.ON or (model.audio is Audio.CHOICE and body.get("audio") is not False),
     )

@@ -30,11 +30,20 @@ class Sandbox:
             "MODELMAX_API_KEY": "rehearsal",
             "VENICE_BASE_URL": self.addresses["venice"],
             "VENICE_API_KEY": "rehearsal",
+            "OPENAI_VIDEOS_BASE_URL": self.addresses["openai-videos"],
+            "OPENAI_VIDEOS_API_KEY": "rehearsal",
         }
 
     def bill(self) -> Any:
         """Return what was charged."""
-        with urllib.request.urlopen(self.addresses["bill"]) as answer:
+        return self._ask("bill")
+
+    def requests(self) -> Any:
+        """Return how often each endpoint was called."""
+        return self._ask("requests")
+
+    def _ask(self, page: str) -> Any:
+        with urllib.request.urlopen(f"{self.addresses['sandbox']}/sandbox/{page}") as answer:
             return json.load(answer)
 
 

@@ -35,6 +35,43 @@ def test_without_a_key_the_built_in_list_is_shown_and_said_to_be_so(tmp_path: Pa
     assert (said.json["source"], said.json["as_of"][:2]) == ("built-in", "20")
 
 
+def test_models_of_one_kind_are_listed_and_a_kind_that_is_none_is_told(tmp_path: Path) -> None:
+    said = run("models", "--provider", "venice", "--kind", "upscale", cwd=tmp_path)
+    assert said.code == 0
+    assert "1 upscale model known to clipmill on 20" in said.err
+    header, row = said.out.splitlines()
+    assert header.split() == [
+        "model",
+        "needs",
+        "seconds",
+        "resolutions",
+        "aspect",
+        "ratios",
+        "audio",
+        "prompt",
+        "notes",
+    ]
+    assert row.split() == ["topaz-video-upscale", "video", "-", "-", "-", "never"]
+    wrong = run("models", "--provider", "venice", "--kind", "text-to-vdeo", cwd=tmp_path)
+    assert (wrong.code, wrong.out) == (2, "")
+    assert "Did you mean text-to-video?" in wrong.err
+
+
+def test_the_vendors_list_is_kept_and_shown_where_it_cannot_be_asked_for(tmp_path: Path, sandbox: Sandbox) -> None:
+    cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    live = run("models", "--provider", "venice", "--json", cwd=tmp_path, **sandbox.environ, **cache)
+    (kept,) = (tmp_path / "cache" / "clipmill" / "models").iterdir()
+    assert kept.name.startswith("venice-127.0.0.1_")
+    assert "rehearsal" not in kept.read_text()
+    away = {**sandbox.environ, **cache, "VENICE_API_KEY": ""}
+    said = run("models", "--provider", "venice", "--json", cwd=tmp_path, **away)
+    assert said.json["source"] == "kept"
+    assert said.json["as_of"][:2] == "20"
+    assert {model["id"] for model in said.json["models"]} == {model["id"] for model in live.json["models"]}
+    elsewhere = run("models", "--provider", "venice", "--json", cwd=tmp_path, **cache)
+    assert elsewhere.json["source"] == "built-in"
+
+
 def test_with_a_key_the_vendor_is_asked(tmp_path: Path, sandbox: Sandbox) -> None:
     said = run("models", "--provider", "venice", "--json", cwd=tmp_path, **sandbox.environ)
     assert (said.code, said.json["source"], said.json["as_of"]) == (0, "live", None)

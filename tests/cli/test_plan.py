@@ -44,6 +44,8 @@ together                 6      7       48              $16.00 and 1 unknown
 
 Cost: $16.00 and 1 unknown to submit.
 Nobody says what modelmax/veo-3-fast costs: add it to the manifest's `prices`.
+  modelmax/veo-3-fast: {usd_per_second: 0.15} (Google's list on 2026-11-21, to which ModelMax says that it adds \
+nothing; compare it with your own bill)
 Time: about 2 min; what modelmax needs for the clips decides, with 2 min a clip (an assumption). Downloads are not \
 counted.
 
@@ -73,6 +75,8 @@ together                 2      3       16              $3.20 and 1 unknown
 
 Cost: $3.20 and 1 unknown to submit; $6.84 is spent, reserved or in doubt already.
 Nobody says what modelmax/veo-3-fast costs: add it to the manifest's `prices`.
+  modelmax/veo-3-fast: {usd_per_second: 0.15} (Google's list on 2026-11-21, to which ModelMax says that it adds \
+nothing; compare it with your own bill)
 Time: about 40 s; what modelmax needs for the clips decides, with 40 s a clip (as the batch's clips did so far). \
 Downloads are not counted.
 Changed after they were submitted: deer. A run stops there and asks for --on-change keep (what was bought) or \
@@ -87,6 +91,12 @@ deer    re-attach  modelmax/veo-3         $3.20  A deer
 zoom    submit     modelmax/veo-3         $3.20  A leaf
 rock    submit     modelmax/veo-3-fast  unknown  A rock
 """
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the quotes of these plans out of the user's home."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
 
 
 def write(folder: Path, text: str = MANIFEST) -> None:
@@ -226,3 +236,34 @@ def test_asking_for_quotes_is_offered_where_somebody_quotes_and_has_not_been_ask
     write(tmp_path, VENICE)
     assert "`prices`, or ask with --quote." in run("plan", "m.yaml", cwd=tmp_path).out
     assert "--quote" not in run("plan", "m.yaml", "--quote", cwd=tmp_path, **sandbox.environ).out
+
+
+def test_each_distinct_price_is_asked_for_once_and_not_again_within_the_hour(tmp_path: Path, sandbox: Sandbox) -> None:
+    longer = "  - {id: deer, prompt: A deer, parameters: {duration_seconds: 10}}\n"
+    write(tmp_path, VENICE + longer)
+
+    def asked() -> int:
+        return sum(sandbox.requests()["endpoints"].get("venice-quote", {}).values())
+
+    before = asked()
+    first = run("plan", "m.yaml", "--quote", "--json", cwd=tmp_path, **sandbox.environ).json
+    assert asked() - before == 2
+    again = run("plan", "m.yaml", "--quote", "--json", cwd=tmp_path, **sandbox.environ).json
+    assert asked() - before == 2
+    assert again["plan"] == first["plan"]
+    other = {**sandbox.environ, "VENICE_API_KEY": "another-key"}
+    run("plan", "m.yaml", "--quote", "--json", cwd=tmp_path, **other)
+    assert asked() - before == 4
+
+
+def test_the_dearest_items_are_named_where_prices_differ(tmp_path: Path) -> None:
+    table = "modelmax/veo-3: {usd_per_second: {default: 0.40, 4k: 0.60}}"
+    text = MANIFEST.replace("modelmax/veo-3: {usd_per_second: 0.40}", table)
+    write(tmp_path, text.replace("prompt: A wave", "prompt: A wave, parameters: {resolution: 4k, sample_count: 3}"))
+    said = run("plan", "m.yaml", cwd=tmp_path).out
+    assert "the dearest  model           seconds   price  which is\n" in said
+    assert "\nwave         modelmax/veo-3       24  $14.40  computed\n" in said
+    assert run("plan", "m.yaml", "--json", cwd=tmp_path).json["dearest"][0] == "wave"
+    write(tmp_path)
+    assert "the dearest" not in run("plan", "m.yaml", cwd=tmp_path).out
+    assert run("plan", "m.yaml", "--json", cwd=tmp_path).json["dearest"] == []

@@ -28,6 +28,17 @@ fox     submit_in_doubt  venice/wan-2.6                  $0.44  submit_unanswere
 wave    rejected         modelmax/veo-3                  $0.00  invalid_request: The prompt is refused.
 deer    submitted        modelmax/veo-3                  $3.20
 zoom    planned          modelmax/veo-3
+
+Money: $10.04 was expected ($0.44 quoted, $9.60 by the manifest's prices); $6.84 is counted as spent.
+
+Not as asked:
+  turtle: It has no sound, and sound was asked for.
+
+What to do:
+  fox (ambiguous): It may be paid for. Look for a charge in the provider's account, then settle it with clipmill \
+resolve.
+  wave (item): Change what the message names and run with --on-change new, or try it once more as it is with clipmill \
+retry.
 """
 
 

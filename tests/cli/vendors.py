@@ -35,9 +35,10 @@ class Shop:
         self.sandbox: Sandbox | None = None
 
     @contextmanager
-    def open(self, *faults: str) -> Iterator[Sandbox]:
+    def open(self, *faults: str, seed: int = 0, speed: float = 1.0) -> Iterator[Sandbox]:
         """Run the vendor, with these faults."""
         options = [option for fault in faults for option in ("--fault", fault)]
+        options += ["--seed", str(seed), "--speed", str(speed)]
         state = self.folder / "vendor.sqlite"
         process = subprocess.Popen(
             command_line(
@@ -68,9 +69,9 @@ class Shop:
         (self.folder / "m.yaml").write_text(text)
         return "m.yaml"
 
-    def results(self) -> dict[str, Any]:
+    def results(self, output: str = "output/shop") -> dict[str, Any]:
         """Return each item's line of the results."""
-        said = self.call("results", "output/shop", "--format", "jsonl")
+        said = self.call("results", output, "--format", "jsonl")
         return {line["id"]: line for line in map(json.loads, said.out.splitlines())}
 
 

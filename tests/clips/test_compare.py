@@ -11,6 +11,7 @@ from pipeline.clips.mp4 import ClipFacts
 FACTS = ClipFacts(
     duration_s=8.0, width=1280, height=720, fps=24.0, frames=192, codec="avc1", has_audio=True, fragmented=False
 )
+WHOLE = 2_000_000
 
 
 def test_a_clip_as_asked_differs_in_nothing() -> None:
@@ -21,13 +22,13 @@ def test_a_clip_as_asked_differs_in_nothing() -> None:
         "generate_audio": True,
         "negative_prompt": "blurry",
     }
-    assert differences(asked, FACTS) == ()
-    assert differences({}, FACTS) == ()
+    assert differences(asked, FACTS, WHOLE) == ()
+    assert differences({}, FACTS, WHOLE) == ()
 
 
 def test_every_difference_is_told_in_a_sentence() -> None:
     asked = {"duration_seconds": 5, "aspect_ratio": "9:16", "resolution": "1080p", "generate_audio": True}
-    assert differences(asked, replace(FACTS, has_audio=False)) == (
+    assert differences(asked, replace(FACTS, has_audio=False), WHOLE) == (
         "The clip lasts 8.00 s; 5 s were asked for.",
         "The clip is 1280x720; 1080p was asked for.",
         "The clip is 1280x720; an aspect ratio of 9:16 was asked for.",
@@ -67,7 +68,7 @@ def test_every_difference_is_told_in_a_sentence() -> None:
 def test_picture_sizes_are_compared_with_the_slack_that_encoders_need(
     asked: dict[str, Any], width: int, height: int, agrees: bool
 ) -> None:
-    assert (differences(asked, replace(FACTS, width=width, height=height)) == ()) is agrees
+    assert (differences(asked, replace(FACTS, width=width, height=height), WHOLE) == ()) is agrees
 
 
 @pytest.mark.parametrize(
@@ -85,11 +86,21 @@ def test_picture_sizes_are_compared_with_the_slack_that_encoders_need(
     ],
 )
 def test_durations_may_be_off_by_half_a_second_or_a_tenth(asked: Any, duration_s: float, agrees: bool) -> None:
-    assert (differences({"duration_seconds": asked}, replace(FACTS, duration_s=duration_s)) == ()) is agrees
+    assert (differences({"duration_seconds": asked}, replace(FACTS, duration_s=duration_s), WHOLE) == ()) is agrees
 
 
 @pytest.mark.parametrize(
-    ("asked", "has_audio", "agrees"), [(True, False, False), (False, True, True), (False, False, True)]
+    ("asked", "has_audio", "agrees"),
+    [(True, False, False), (False, True, False), (False, False, True), (True, True, True), (None, True, True)],
 )
-def test_only_missing_sound_is_a_difference(asked: bool, has_audio: bool, agrees: bool) -> None:
-    assert (differences({"generate_audio": asked}, replace(FACTS, has_audio=has_audio)) == ()) is agrees
+def test_sound_that_is_missing_or_was_not_asked_for_is_a_difference(
+    asked: bool | None, has_audio: bool, agrees: bool
+) -> None:
+    assert (differences({"generate_audio": asked}, replace(FACTS, has_audio=has_audio), WHOLE) == ()) is agrees
+
+
+@pytest.mark.parametrize(("size_bytes", "agrees"), [(0, False), (99_999, False), (100_000, True)])
+def test_a_tiny_clip_is_told_for_it_can_be_a_refusal_in_disguise(size_bytes: int, agrees: bool) -> None:
+    told = differences({}, FACTS, size_bytes)
+    assert (told == ()) is agrees
+    assert agrees or "refusal in disguise" in told[0]

@@ -181,7 +181,7 @@ async def test_a_small_clip_costs_one_thread_hop() -> None:
 
 async def test_a_large_clip_costs_a_hop_for_each_batch() -> None:
     desk = Desk()
-    await desk.collect(*sliced(LARGE, 50_000))
+    await desk.collect(*sliced(LARGE, BATCH_BYTES // 32))
     assert desk.threads.hops == ["append", "append", "append", "finish"]
 
 
@@ -365,7 +365,7 @@ def test_a_crash_at_any_step_leaves_at_most_a_part_file_that_has_no_final_name()
         desk = Desk()
         desk.files.on_call = hook = CrashAt(step)
         with suppress(Crash):  # it ends the loop, as it would end the process
-            asyncio.run(until_it_ends(desk, Body(desk.clock, sliced(LARGE, 262_144))))
+            asyncio.run(until_it_ends(desk, Body(desk.clock, sliced(LARGE, BATCH_BYTES // 4))))
         if hook.calls < step:
             break
         desk.files.crash("kill", random.Random(step))

@@ -11,8 +11,10 @@ import pytest
 
 from pipeline.clips.acceptance import Acceptance
 from pipeline.errors import DiskRefused
+from pipeline.jobs.trouble import GIVEN_UP, MONEY_SAYS, WHAT_TO_DO, Trouble
 from pipeline.ledger.results import result, write_results
 from pipeline.paths import BatchFolder
+from pipeline.providers.answers import Billing
 from tests.jobs.histories import HERE, EventKind, outputs, planned, price, receipt, stored, tell, told
 from tests.support.memory_files import MemoryFiles
 
@@ -40,6 +42,10 @@ BASE: dict[str, Any] = {
     "clips": [],
     "cost_usd": 0.0,
     "cost_is": "unknown",
+    "expected_usd": None,
+    "expected_is": "unknown",
+    "usage": None,
+    "warnings": [],
     "provider_job_id": None,
     "attempts": 0,
     "submitted_at": None,
@@ -50,13 +56,20 @@ BASE: dict[str, Any] = {
 RULES = Acceptance()
 FACTS = {"duration_s": 8.0, "width": 1280, "height": 720, "fps": 24.0, "has_audio": True}
 ERROR = {"kind": "kind", "message": "It says so."}
-ATTEMPTED = {"attempts": 1, "cost_usd": 3.2, "cost_is": "computed"}
+EXPECTED = {"expected_usd": 3.2, "expected_is": "computed"}
+ATTEMPTED = {"attempts": 1, "cost_usd": 3.2, "cost_is": "computed", **EXPECTED}
+
+
+def error(trouble: Trouble, says: str = "") -> dict[str, Any]:
+    return {**ERROR, "class": trouble.value, "what_to_do": says or WHAT_TO_DO[trouble]}
+
+
 AT_PROVIDER = ATTEMPTED | {"provider_job_id": "op-1", "submitted_at": "2026-01-01T00:00:03+00:00"}
 
 
 def a_clip(file: str, index: int = 0) -> dict[str, Any]:
     rest = {"codec": "avc1", "frames": None, "fragmented": None, "decoded": None}
-    verdict = {"warnings": ["it is shorter than asked"], "accepted": True, "rejected_because": []}
+    verdict = {"differs": ["it is shorter than asked"], "accepted": True, "rejected_because": []}
     return {"file": file, "sha256": "b" * 64, "bytes": 1000 + index, **FACTS, **rest, **verdict}
 
 
@@ -73,11 +86,11 @@ LINES: dict[str, tuple[tuple[Step, ...], dict[str, Any]]] = {
     ),
     "submit in doubt": (
         (PLANNED, STARTED, SUBMIT_LOST),
-        {"state": "submit_in_doubt", **ATTEMPTED, "error": ERROR},
+        {"state": "submit_in_doubt", **ATTEMPTED, "error": error(Trouble.AMBIGUOUS)},
     ),
     "resubmitted": (
         (PLANNED, STARTED, SUBMIT_LOST, (E.DOUBT_RESUBMITTED, {})),
-        {"attempts": 1, "cost_usd": 3.2},
+        {"attempts": 1, "cost_usd": 3.2, **EXPECTED},
     ),
     "resubmitted at an unknown price": (
         (PLANNED, STARTED, SUBMIT_LOST, (E.DOUBT_RESUBMITTED, {}), (E.SUBMIT_STARTED, HERE | price(None))),
@@ -104,7 +117,7 @@ LINES: dict[str, tuple[tuple[Step, ...], dict[str, Any]]] = {
             **AT_PROVIDER,
             "cost_usd": 6.4,
             "finished_at": at(8),
-            "error": ERROR,
+            "error": error(Trouble.PAID_AND_LOST, f"{MONEY_SAYS[Billing.BILLED]} {WHAT_TO_DO[Trouble.PAID_AND_LOST]}"),
             "clips": [a_clip("clips/fox__1.mp4", 1)],
         },
     ),
@@ -116,16 +129,16 @@ LINES: dict[str, tuple[tuple[Step, ...], dict[str, Any]]] = {
             "cost_usd": 0.0,
             "cost_is": "refunded",
             "finished_at": at(4),
-            "error": ERROR,
+            "error": error(Trouble.ITEM, f"{MONEY_SAYS[Billing.REFUNDED]} {WHAT_TO_DO[Trouble.ITEM]}"),
         },
     ),
     "rejected": (
         (PLANNED, STARTED, (E.SUBMIT_REFUSED, {"failure": told("unbilled")})),
-        {"state": "rejected", **ATTEMPTED, "cost_usd": 0.0, "finished_at": at(3), "error": ERROR},
+        {"state": "rejected", **ATTEMPTED, "cost_usd": 0.0, "finished_at": at(3), "error": error(Trouble.ITEM)},
     ),
     "abandoned": (
         (PLANNED, STARTED, SUBMIT_LOST, (E.DOUBT_ABANDONED, {"failure": told()})),
-        {"state": "abandoned", **ATTEMPTED, "finished_at": at(4), "error": ERROR},
+        {"state": "abandoned", **ATTEMPTED, "finished_at": at(4), "error": error(Trouble.AMBIGUOUS, GIVEN_UP)},
     ),
 }
 

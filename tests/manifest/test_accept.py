@@ -46,7 +46,8 @@ PARAMETERS = {name: {name: value} for name, value in {
     "duration_seconds": 8, "aspect_ratio": "16:9", "resolution": "720p", "generate_audio": True,
     "negative_prompt": "", "sample_count": 2, "image": "a.png", "end_image": "a.png", "audio": "a.wav",
     "video": "a.mp4", "reference_images": ["a.png"], "reference_videos": ["a.mp4"], "reference_audios": ["a.wav"],
-    "scene_images": ["a.png"], "elements": [{"frontal_image": "a.png"}], "keyframes": [{"image": "a.png", "frame": 0}],
+    "reference_documents": ["a.pdf"], "scene_images": ["a.png"],
+    "elements": [{"frontal_image": "a.png"}], "keyframes": [{"image": "a.png", "frame": 0}],
     "upscale_factor": 2}.items()}  # fmt: skip
 
 

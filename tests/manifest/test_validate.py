@@ -55,6 +55,19 @@ def test_where_the_text_breaks_off_what_was_read_is_told_and_what_is_missing_is_
     ]
 
 
+@pytest.mark.parametrize("key", ["provider", "model", "parameters", "prices", "providers", "limits"])
+@pytest.mark.parametrize("value", ["7", "[a]", "null", "{a: [b]}", "abc"])
+def test_a_top_level_of_the_wrong_kind_is_told_and_nothing_else_breaks(tmp_path: Path, key: str, value: str) -> None:
+    lines = [line for line in HEAD.splitlines() if not line.startswith(f"{key}:")]
+    text = "\n".join([*lines, "clips:", "- {id: a, prompt: b}", f"{key}: {value}", ""])
+
+    wrong = [
+        message for message in told(tmp_path, text) if message.startswith("m.yaml:6:" if key in HEAD else "m.yaml:7:")
+    ]
+
+    assert wrong or (key in {"provider", "model"} and value == "abc")
+
+
 DESIGN = """\
 # yaml-language-server: $schema=../schemas/manifest.schema.json
 version: 1

@@ -20,6 +20,30 @@ def test_a_price_by_the_second():
     assert (found.price_usd, found.price_is) == (4.8, PriceIs.COMPUTED)
 
 
+@pytest.mark.parametrize(
+    ("table", "asked", "usd"),
+    [
+        ({"720p": 0.1, "4k": 0.3}, {"resolution": "4k"}, 2.4),
+        ({"default": 0.1, "4k": 0.3}, {"resolution": "720p"}, 0.8),
+        ({"default": 0.1, "4k": 0.3}, {}, 0.8),
+        ({"720p": 0.1}, {"resolution": "4k"}, None),
+        ({"720p": 0.1}, {}, None),
+        ({"4k": 0.0, "default": 0.1}, {"resolution": "4k"}, 0.0),
+    ],
+)
+def test_a_price_by_the_second_can_depend_on_the_resolution(table, asked, usd):
+    prices = {"modelmax/veo-3": Price(usd_per_second=table)}
+    assert cost(request(parameters={"duration_seconds": 8, **asked}), 8.0, prices).price_usd == usd
+
+
+def test_the_resolution_that_is_priced_is_the_one_that_is_sent():
+    prices = {"modelmax/veo-3": Price(usd_per_second={"default": 0.1, "4k": 0.3})}
+    parameters = {"duration_seconds": 8, "resolution": "720p"}
+    sent = request(parameters=parameters, options={"parameters": {"resolution": "4k"}})
+    assert cost(sent, 8.0, prices).price_usd == 2.4
+    assert cost(request(parameters=parameters, options={"resolution": "4k"}), 8.0, prices).price_usd == 2.4
+
+
 def test_a_price_by_the_clip_counts_the_samples():
     found = cost(request(parameters={"sample_count": 3}), 24.0, {"modelmax/veo-3": Price(usd_per_clip=0.1)})
     assert (found.price_usd, found.clips) == (0.3, 3)

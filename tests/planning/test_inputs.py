@@ -276,3 +276,53 @@ def test_a_file_that_became_a_link_after_it_was_resolved_is_not_followed(folder,
     (folder / "inputs" / "leaf.png").symlink_to(tmp_path / "secret.png")
     with pytest.raises(InputRefused):
         open_real(folder, ("inputs", "leaf.png"), "inputs/leaf.png")
+
+
+def allowed_finding(folder, text, *allowed):
+    return Inputs(folder, allowed).find(text, "image")
+
+
+def test_a_folder_that_is_allowed_holds_inputs_by_a_relative_and_by_an_absolute_name(folder, tmp_path):
+    shared = tmp_path / "batch-secret"
+    for text in ("../batch-secret/x.png", str(shared / "x.png")):
+        file = allowed_finding(folder, text, shared)
+        assert file.path == text
+        assert file.sha256 == hashlib.sha256(png(2)).hexdigest()
+        assert read_inputs(folder, {text: file}, [shared]) == {text: png(2)}
+        with pytest.raises(InputRefused):
+            read_inputs(folder, {text: file})
+
+
+@pytest.mark.parametrize(
+    "text", ["../secret.png", "/etc/passwd", "~/x.png", "file:///x.png", "../batch-secret/../secret.png"]
+)
+def test_what_lies_outside_the_allowed_folders_stays_refused(folder, tmp_path, text):
+    with pytest.raises(InputRefused):
+        allowed_finding(folder, text, tmp_path / "batch-secret")
+
+
+def test_a_link_from_an_allowed_folder_does_not_lead_out_of_it(folder, tmp_path):
+    (tmp_path / "batch-secret" / "out.png").symlink_to("../secret.png")
+    with pytest.raises(InputRefused, match="leads out of"):
+        allowed_finding(folder, "../batch-secret/out.png", tmp_path / "batch-secret")
+
+
+def test_a_link_in_the_folder_may_lead_into_an_allowed_one(folder, tmp_path):
+    (folder / "link.png").symlink_to("../batch-secret/x.png")
+    assert allowed_finding(folder, "link.png", tmp_path / "batch-secret").size_bytes == len(png(2))
+
+
+def test_a_missing_file_of_an_allowed_folder_is_told_with_its_neighbour(folder, tmp_path):
+    with pytest.raises(InputRefused, match=r"does not exist\. Did you mean .*/x\.png\?"):
+        allowed_finding(folder, str(tmp_path / "batch-secret" / "y.png"), tmp_path / "batch-secret")
+
+
+def test_an_image_is_measured(folder):
+    file = Inputs(folder).find("inputs/leaf.png", "image")
+    assert (file.width, file.height, file.duration_s) == (1, 1, None)
+
+
+def test_a_document_is_a_pdf(folder):
+    (folder / "a.pdf").write_bytes(b"%PDF-1.7\n")
+    assert Inputs(folder).find("a.pdf", "document").media_type == "application/pdf"
+    assert "what is wanted here is a PDF document" in refusal(folder, "inputs/leaf.png", "document")

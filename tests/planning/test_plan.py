@@ -235,3 +235,13 @@ def test_equal_parts_are_shared_between_a_hundred_thousand_items(tmp_path):
     assert len({id(item.request.files) for item in plan.items}) == 1
     assert len({id(item.cost) for item in plan.items}) == 1
     assert len({id(item.source) for item in plan.items}) == 1
+
+
+def test_a_provider_that_cannot_clean_up_is_told_once_and_where(tmp_path):
+    text = HEAD + "cleanup: true\nclips:\n  - {id: a, prompt: x}\n  - {id: b, prompt: y}\n"
+    plan = plan_text(tmp_path, text)
+    assert plan.cleanup
+    [warning] = plan.warnings
+    assert str(warning).endswith("modelmax has no call that deletes a clip, so `cleanup` changes nothing there.")
+    assert (warning.line, warning.severity) == (5, Severity.WARNING)
+    assert not plan_text(tmp_path, text.replace("true", "false")).warnings

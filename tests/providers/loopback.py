@@ -112,7 +112,9 @@ def in_turn(*scripts: Script) -> Callable[[Received], Script]:
 
 
 @asynccontextmanager
-async def loopback(*scripts: Script, by: Callable[[Received], Script] | None = None) -> AsyncIterator[Loopback]:
+async def loopback(
+    *scripts: Script, by: Callable[[Received], Script] | None = None, host: str = "127.0.0.1"
+) -> AsyncIterator[Loopback]:
     """Serve on a free port of this machine."""
     place = Loopback(by or in_turn(*scripts))
     tasks: set[asyncio.Task[None]] = set()
@@ -122,7 +124,7 @@ async def loopback(*scripts: Script, by: Callable[[Received], Script] | None = N
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    server = await asyncio.start_server(accept, host, 0)
     place.port = server.sockets[0].getsockname()[1]
     try:
         yield place

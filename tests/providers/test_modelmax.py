@@ -432,7 +432,7 @@ def told(problems: Sequence[Any]) -> str:
 
 
 def test_a_plain_request_has_no_problem() -> None:
-    request = asked(duration_seconds=8, aspect_ratio="9:16", resolution="1080p", generate_audio=True, sample_count=4)
+    request = asked(duration_seconds=8, aspect_ratio="9:16", resolution="720p", generate_audio=True, sample_count=4)
     assert not OFFLINE.check(request)
     assert not OFFLINE.check(asked(image="leaf.png", files=png(), negative_prompt="blurry"))
 
@@ -456,6 +456,8 @@ def test_a_plain_request_has_no_problem() -> None:
         (asked(image="https://example.com/a.png"), "download it"),
         (asked(image="data:image/png;base64,@@"), "data URL"),
         (asked(image=["a"]), "data URL"),
+        (asked(image="data:video/mp4;base64,AAAA"), "says that it is video/mp4"),
+        (asked(options={"parameters": {"sample_count": 3}}), "belongs under `parameters`"),
         (asked(end_image="leaf.png", files=png()), "takes no end_image"),
         *((asked(**{name: ["x"]}), f"takes no {name}") for name in ("reference_images", "elements", "keyframes")),
         *((asked(**{name: "x"}), f"takes no {name}") for name in ("audio", "video", "upscale_factor")),
@@ -477,6 +479,8 @@ def test_what_cannot_be_expressed_is_an_error_with_the_nearest_thing(request_: A
         (asked(resolution="4k"), "known to make 720p or 1080p"),
         (asked(duration_seconds=5), "known to make 4, 6 or 8 s"),
         (asked(model="veo-2", generate_audio=True), "silent"),
+        (asked(aspect_ratio="9:16", resolution="1080p"), "1080p at 16:9 alone"),
+        (asked(model="veo-3-fast", aspect_ratio="9:16", resolution="1080p"), "1080p at 16:9 alone"),
     ],
 )
 def test_what_the_model_behind_is_known_to_refuse_is_a_warning(request_: Any, expected: str) -> None:

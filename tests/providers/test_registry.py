@@ -12,6 +12,7 @@ import pytest
 
 from pipeline.errors import InputError
 from pipeline.providers.modelmax import ModelMax
+from pipeline.providers.openai_videos import OpenAIVideos
 from pipeline.providers.registry import GROUP, account_from, find_provider, provider_names
 from pipeline.providers.venice import Venice
 from tests.providers.loopback import CANARY
@@ -24,7 +25,7 @@ DECLARED = [
 
 
 def test_every_declared_provider_is_found_by_its_name() -> None:
-    assert provider_names(DECLARED) == ("modelmax", "venice")
+    assert provider_names(DECLARED) == ("modelmax", "openai-videos", "venice")
     for name in provider_names(DECLARED):
         assert find_provider(name, DECLARED).capabilities.name == name
 
@@ -32,7 +33,7 @@ def test_every_declared_provider_is_found_by_its_name() -> None:
 def test_a_name_that_is_nearly_right_gets_a_hint() -> None:
     with pytest.raises(InputError, match="Did you mean venice"):
         find_provider("venise", DECLARED)
-    with pytest.raises(InputError, match="modelmax, venice"):
+    with pytest.raises(InputError, match="modelmax, openai-videos, venice"):
         find_provider("qqq", DECLARED)
     with pytest.raises(InputError, match="none"):
         find_provider("venice", [])
@@ -54,6 +55,7 @@ def test_naming_a_provider_imports_no_http_client() -> None:
     code = (
         "import sys; from pipeline.providers import registry; registry.provider_names();"
         "from pipeline.providers.venice import Venice; from pipeline.providers.modelmax import ModelMax;"
+        "from pipeline.providers.openai_videos import OpenAIVideos;"
         "assert not {'aiohttp', 'yarl'} & set(sys.modules), sorted(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
@@ -65,6 +67,15 @@ def test_the_account_comes_from_the_environment_with_the_documented_default() ->
     assert CANARY not in repr(account)
     other = account_from({"MODELMAX_API_KEY": "k", "MODELMAX_BASE_URL": "http://127.0.0.1:1/"}, ModelMax.capabilities)
     assert other.base_url == "http://127.0.0.1:1"
+
+
+def test_where_no_key_is_needed_the_address_is_enough_and_has_to_be_told() -> None:
+    capabilities = OpenAIVideos.capabilities
+    assert account_from({"OPENAI_VIDEOS_BASE_URL": "http://localhost:8000/v1"}, capabilities).key == ""
+    with pytest.raises(InputError, match=r"OPENAI_VIDEOS_BASE_URL is not set.*export your server's"):
+        account_from({"OPENAI_VIDEOS_API_KEY": "k"}, capabilities)
+    with pytest.raises(InputError, match="copy the key again"):
+        account_from({"OPENAI_VIDEOS_BASE_URL": "http://localhost:8000", "OPENAI_VIDEOS_API_KEY": "a b"}, capabilities)
 
 
 @pytest.mark.parametrize(

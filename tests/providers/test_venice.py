@@ -134,7 +134,7 @@ async def test_a_deprecation_header_is_told() -> None:
             Scope.ACCOUNT,
             "API_KEY_USD_SPEND_LIMIT_EXCEEDED",
         ),
-        (402, {"x402Version": 1, "accepts": []}, Scope.ACCOUNT, "insufficient_balance"),
+        (402, {"x402Version": 1, "accepts": []}, Scope.ACCOUNT, "no_key"),
         (403, {"error": "The specified model is unavailable in your region."}, Scope.MODEL, "forbidden"),
         (403, {"error": "x", "code": "API_ACCESS_DISABLED"}, Scope.ACCOUNT, "API_ACCESS_DISABLED"),
         (403, {"error": "no"}, Scope.ACCOUNT, "forbidden"),

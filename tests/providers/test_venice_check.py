@@ -16,6 +16,21 @@ from tests.providers.loopback import asked, png
 OFFLINE = Venice(None, system())
 VEO = {"model": "veo3.1-fast-text-to-video", "duration_seconds": 8, "aspect_ratio": "16:9", "resolution": "720p"}
 IMAGE = {"model": "wan-2.6-image-to-video", "duration_seconds": 5, "resolution": "720p", "image": "https://x/a.png"}
+UPSCALE = {"model": "topaz-video-upscale", "video": "https://x/a.mp4"}
+KEYED = {"model": "flux-3-text-to-video", "duration_seconds": 5}
+FRAME = {"image": "https://x/a.png", "frame_index": 24}
+GIVEN = {
+    "confirmed_terms_and_privacy": True,
+    "confirmed_legal_right": True,
+    "confirmed_screening_acknowledged": True,
+}
+SEEDANCE = {
+    "model": "seedance-2-0-reference-to-video-basic",
+    "duration_seconds": 5,
+    "aspect_ratio": "16:9",
+    "resolution": "720p",
+    "reference_images": ["https://x/a.png"],
+}
 KLING = {
     "model": "kling-o3-pro-reference-to-video",
     "duration_seconds": 5,
@@ -48,6 +63,12 @@ def warnings(request: Any) -> list[str]:
         asked(model="wan-2.5-preview-text-to-video", duration_seconds=5, aspect_ratio="1:1", resolution="480p",
               audio="https://x/a.mp3"),
         asked(model="seedance-2-0-text-to-video-basic", duration_seconds=13, resolution="4k", aspect_ratio="16:9"),
+        asked(**SEEDANCE, options={"consents": {"seedance": GIVEN}, "bitrate_mode": "high"}),
+        asked(**SEEDANCE, reference_audios=["https://x/a.mp3"], reference_videos=["https://x/a.mp4"]),
+        asked(**KEYED, keyframes=[FRAME, FRAME | {"frame_index": 120}]),
+        asked(model="wan-3-0-reference-to-video", duration_seconds=5, aspect_ratio="16:9", resolution="720p",
+              reference_documents=["https://x/a.pdf"]),
+        asked(model="wan-2-7-video-to-video", resolution="720p", video="https://x/a.mp4"),
         asked(model=VEO["model"], options={"duration": "auto", "aspect_ratio": "auto", "resolution": "x"}),
     ],
 )  # fmt: skip
@@ -96,6 +117,24 @@ def test_what_the_table_allows_has_no_problem(request_: Any) -> None:
         (asked(**{**KLING, "reference_images": ["a"] * 5}), "reference_images", "takes 4 reference_images at most"),
         (asked(**{**KLING, "reference_images": ["a"] * 4}, elements=["b"] * 4), "reference_images", "7 images, "),
         (asked(**VEO, options={"x": {1, 2}}), "options", "JSON cannot express"),
+        (asked(**VEO, prompt="x" * 2501), "prompt", "2501 characters; veo3.1-fast-text-to-video takes 2500 at most."),
+        (asked(**UPSCALE, prompt="Sharper"), "prompt", "topaz-video-upscale takes no prompt; leave it out."),
+        (asked(**UPSCALE, prompt="", duration_seconds=5), "duration_seconds", "the length of the clip it is given"),
+        (asked(**VEO, options={"consents": True}), "consents", "confirmed_legal_right: true"),
+        (asked(**VEO, options={"consents": {"seedance": dict.fromkeys(GIVEN, False)}}), "consents", "true"),
+        (asked(**VEO, options={"consents": {"seedance": GIVEN | {"more": True}}}), "consents", "nothing else"),
+        (asked(**VEO, options={"image_url": "leaf.png"}), "image_url", "a file goes into parameters.image."),
+        (asked(**VEO, options={"reference_image_urls": ["a"]}), "reference_image_urls", "parameters.reference_images."),
+        (asked(**KLING, elements=[{"reference_images": ["b"]}]), "elements", "this one has no frontal_image"),
+        (asked(**KLING, elements=[{"frontal_image": "b", "reference_images": ["c"] * 4}]), "elements", "3 reference_"),
+        (asked(**KLING, elements=[{"frontal_image": "b", "face": "c"}]), "elements", "there is no face"),
+        (asked(**KLING, elements=[{"frontal_image": "b", "reference_images": "c"}]), "elements", "is a list"),
+        (asked(**KEYED, keyframes=[FRAME, FRAME]), "keyframes", "Two keyframes have the frame_index 24"),
+        (asked(**KEYED, keyframes=[FRAME | {"frame_index": 121}]), "keyframes", "ends with frame 120; there is no"),
+        (asked(**VEO, keyframes=[FRAME]), "keyframes", "not known to take keyframes"),
+        (asked(**{**SEEDANCE, "reference_images": None}, reference_audios=["https://x/a.mp3"]), "reference_audios",
+         "beside an image or a video alone"),
+        (asked(**SEEDANCE, reference_documents=["https://x/a.pdf"]), "reference_documents", "not known to take"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_made_is_an_error_with_the_nearest_thing(request_: Any, field: str, expected: str) -> None:
@@ -118,10 +157,31 @@ def test_a_model_without_recorded_constraints_is_known() -> None:
     assert errors(asked(model="flux-3-image-to-video"))
 
 
-def test_a_missing_resolution_and_a_long_prompt_are_warned_of() -> None:
-    request = asked(model="veo3.1-fast-text-to-video", duration_seconds=8, aspect_ratio="16:9", prompt="x" * 2501)
+def test_a_missing_resolution_is_warned_of() -> None:
+    request = asked(model="veo3.1-fast-text-to-video", duration_seconds=8, aspect_ratio="16:9")
     assert not errors(request)
-    assert len(warnings(request)) == 2
+    assert len(warnings(request)) == 1
+
+
+def test_a_long_prompt_is_warned_of_where_no_limit_is_known() -> None:
+    request = asked(model="flux-3-text-to-video", prompt="x" * 2501)
+    assert not errors(request)
+    assert "is thought to take 2500" in warnings(request)[0]
+
+
+def test_words_that_are_not_documented_are_warned_of_as_tomorrows_may_be() -> None:
+    odd = asked(**SEEDANCE, options={"bitrate_mode": "huge", "omni_reference_task_type": "invent"})
+    assert not errors(odd)
+    assert [text.split()[0] for text in warnings(odd)] == ["bitrate_mode", "omni_reference_task_type"]
+    assert "not known to take a bitrate_mode" in warnings(asked(**VEO, options={"bitrate_mode": "high"}))[0]
+
+
+def test_consents_are_asked_for_and_never_given() -> None:
+    asking = asked(
+        model="seedance-2-0-image-to-video", duration_seconds=5, resolution="720p", image="https://x/face.png"
+    )
+    assert "only you can give them" in warnings(asking)[0]
+    assert "consents" not in OFFLINE.request_body(asking, {})
 
 
 def test_a_retired_model_is_warned_of() -> None:

@@ -11,14 +11,15 @@ import pytest
 
 from pipeline.clips.probe import DecodeFacts
 from pipeline.errors import DiskRefused, LedgerError
+from pipeline.jobs.job import CleanUp
 from pipeline.jobs.state import EventKind
+from pipeline.sandbox.settings import Render, SandboxSettings
 from tests.runner.staged import PROVIDERS, staged, stopped
-from tests.support.batches import an_item
+from tests.support.batches import Batch, Vendor, an_item
+from tests.support.simulation.world import World
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from tests.support.batches import Batch
 
 SEEN = DecodeFacts(frames=96, corrupt=1, frozen=0.5)
 DECODED = EventKind.CLIP_DECODED
@@ -130,3 +131,15 @@ def test_many_that_are_left_when_all_clips_are_home_are_worth_a_word() -> None:
         batch.decoders = ScriptedDecoders(at_once=1, lasts_s=60.0)
         batch.run()
         assert any("are still being decoded" in note for note in batch.progress.notes)
+
+
+@pytest.mark.parametrize("lasts_s", [0.0, 0.01, 0.1, 0.5, 2.0])
+def test_whoever_cleans_up_after_a_job_and_whoever_decodes_it_take_turns(lasts_s: float) -> None:
+    wanted = [an_item(f"i{number}", "venice") for number in range(12)]
+    for seed in range(3):
+        with World(seed, shuffle=True, limit_s=86400) as world:
+            Vendor(world, SandboxSettings(render=Render.TEMPLATE, durations_s={"venice": 5.0}))
+            batch = Batch(world, wanted, cleanup=True, decoders=ScriptedDecoders(at_once=4, lasts_s=lasts_s))
+            assert batch.run().paused_because == ()
+            assert len(decoded(batch)) == 12
+            assert [job.cleanup for job in batch.jobs()] == [CleanUp.DONE] * 12

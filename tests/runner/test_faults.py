@@ -11,8 +11,9 @@ import pytest
 
 from pipeline.jobs.state import IN_DOUBT, State
 from pipeline.manifest.model import Price
+from pipeline.providers.registry import find_provider
 from pipeline.sandbox.settings import Fault
-from tests.runner.staged import CAPABILITIES, open_intents_most
+from tests.runner.staged import open_intents_most
 from tests.support.batches import MODELS, Batch, a_vendor, items
 from tests.support.simulation.world import World
 
@@ -28,6 +29,7 @@ PRICES = {
     "modelmax/veo-3": Price(usd_per_second=0.40),
     "venice/wan-2-7-text-to-video": Price(usd_per_second=0.11),
     f"venice/{LINKED}": Price(usd_per_second=0.063),
+    "openai-videos/sora-2": Price(usd_per_second=0.10),
 }
 """As the sandbox charges."""
 
@@ -62,7 +64,11 @@ PASSING = (
 )
 CASES = (
     *(Case(provider="modelmax", fault=fault, ends=ORPHANED) for fault in SUBMIT_FAULTS),
-    *(Case(provider="venice", fault=fault, ends=DOUBTED) for fault in SUBMIT_FAULTS),
+    *(
+        Case(provider=provider, fault=fault, ends=DOUBTED)
+        for provider in ("venice", "openai-videos")
+        for fault in SUBMIT_FAULTS
+    ),
     *(Case(provider=provider, fault=fault, items=25) for provider in MODELS for fault in PASSING),
     Case(provider="modelmax", fault=Fault.CLAIM_DROP, ends=UNCLAIMED),
     Case(provider="modelmax", fault=Fault.CLAIM_502, ends=UNCLAIMED),
@@ -71,6 +77,9 @@ CASES = (
     Case(provider="modelmax", fault=Fault.GENERATION_ERROR, ends={"failed": "failed"}),
     Case(provider="venice", fault=Fault.GENERATION_FAILURE, ends={"failed": "provider_content_policy"}),
     Case(provider="venice", fault=Fault.GENERATION_ERROR, ends={"failed": "inference_failed"}),
+    Case(provider="openai-videos", fault=Fault.GENERATION_FAILURE, ends={"failed": "moderation_blocked"}),
+    Case(provider="openai-videos", fault=Fault.GENERATION_ERROR, ends={"failed": "video_generation_failed"}),
+    Case(provider="openai-videos", fault=Fault.EARLY_404),
     Case(provider="venice", fault=Fault.EARLY_404),
     Case(provider="venice", fault=Fault.EXPIRED_LINK, model=LINKED, ends={"lost": "clip_gone"}),
 )
@@ -138,4 +147,5 @@ def check_limits(batch: Batch, vendor: Vendor) -> None:
     requests = vendor.requests()
     assert requests["blocked"] == 0
     assert requests["leaks"] == 0
-    assert open_intents_most(batch.events(), CAPABILITIES[batch.items[0].provider].billed_at) <= 2
+    billed_at = find_provider(batch.items[0].provider).capabilities.billed_at
+    assert open_intents_most(batch.events(), billed_at) <= 2

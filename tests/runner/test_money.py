@@ -10,7 +10,7 @@ from pipeline.jobs.job import CostIs
 from pipeline.manifest.model import Price
 from pipeline.planning.cost import quote_key
 from pipeline.providers.answers import NotSent, Quoted, Refused, Scope, Throttled, Transient
-from pipeline.runner.money import QUOTE_LIFE_S, QUOTE_TRIES, Prices, ask_quotes, refresh_quote
+from pipeline.runner.money import QUOTE_LIFE_S, QUOTE_TRIES, KeptQuotes, Prices, ask_quotes, refresh_quote
 from tests.runner.staged import CAPABILITIES
 from tests.support.batches import MODELS, an_item
 from tests.support.scripted_provider import Script, ScriptedProvider
@@ -43,6 +43,10 @@ def test_the_users_price_comes_before_a_quote_and_a_quote_before_ignorance() -> 
         (Price(usd_per_second=0.1), {"video_seconds": 8}, 1, 0.8),
         (Price(usd_per_second=0.1), {"video_seconds": 8}, 3, 2.4),
         (Price(usd_per_clip=2.0), {"video_seconds": 8}, 3, 6.0),
+        (Price(usd_per_second={"720p": 0.1, "4k": 0.3}), {"video_seconds": 8}, 1, 0.8),
+        (Price(usd_per_second={"720p": 0.1, "4k": 0.3}), {"video_seconds": 8, "video_resolution": "4k"}, 1, 2.4),
+        (Price(usd_per_second={"default": 0.2}), {"video_seconds": 8, "video_resolution": "1080p"}, 1, 1.6),
+        (Price(usd_per_second={"720p": 0.1}), {"video_seconds": 8, "video_resolution": "1080p"}, 1, None),
         (Price(usd_per_second=0.1), {"video_seconds": 8}, 0, None),
         (Price(usd_per_clip=2.0), {"video_seconds": 8}, 0, None),
         (Price(usd_per_second=0.1), {}, 1, None),
@@ -54,7 +58,7 @@ def test_a_claimed_job_costs_what_its_usage_says_where_that_says_anything(
     price: Price | None, usage: dict[str, Any], clips: int, usd: float | None
 ) -> None:
     prices = Prices(listed={MODEL: price} if price else {})
-    assert prices.of_usage("venice", MODELS["venice"], usage, clips) == usd
+    assert prices.of_usage("venice", REQUEST, usage, clips) == usd
 
 
 def refreshed(*answers: Any, age_s: float = QUOTE_LIFE_S, times: int = 1) -> tuple[float, int]:
@@ -139,3 +143,55 @@ def test_a_quote_that_cannot_be_a_price_is_none(usd: float) -> None:
     quotes, (told,), _, _ = asked(Quoted(price_usd=usd))
     assert quotes == {}
     assert "cannot be the price" in told
+
+
+class Shelf:
+    """Records in memory."""
+
+    def __init__(self) -> None:
+        self.records: dict[str, dict[str, Any]] = {}
+
+    def update(self, name: str, change: Any) -> None:
+        self.records[name] = change(self.records.get(name, {}))
+
+
+def kept_by(world: World, shelf: Shelf, account: str = "a") -> KeptQuotes:
+    return KeptQuotes(shelf, VirtualClock(world.loop), {"venice": ("https://api.venice.ai/api/v1", account)})
+
+
+def test_a_kept_quote_is_taken_for_an_hour_by_the_same_key_alone() -> None:
+    with World() as world:
+        shelf = Shelf()
+        kept_by(world, shelf).keep("venice", KEY, 0.55)
+        world.pass_time(QUOTE_LIFE_S - 60)
+        later = kept_by(world, shelf)
+        assert later.take("venice", KEY) == 0.55
+        assert later.ages_s[KEY] == pytest.approx(QUOTE_LIFE_S - 60)
+        assert later.take("venice", "another") is None
+        assert kept_by(world, shelf, account="b").take("venice", KEY) is None
+        world.pass_time(60)
+        assert kept_by(world, shelf).take("venice", KEY) is None
+        assert [*shelf.records.values()] == [{}, {}]
+
+
+@pytest.mark.parametrize("odd", ["0.55", [0.55], [0.55, "x"], [-1.0, 0.0], [0.55, 9e12], None, {}])
+def test_what_is_no_kept_quote_is_passed_over(odd: Any) -> None:
+    with World() as world:
+        shelf = Shelf()
+        kept_by(world, shelf).keep("venice", "another", 1.0)
+        for record in shelf.records.values():
+            record[KEY] = odd
+        assert kept_by(world, shelf).take("venice", KEY) is None
+        assert kept_by(world, shelf).take("venice", "another") == 1.0
+
+
+def test_quotes_that_are_kept_are_not_asked_for_and_those_that_are_asked_for_are_kept() -> None:
+    with World() as world:
+        effects = world.effects(world.process("asks"))
+        script = Script(CAPABILITIES["venice"], quotes=[Quoted(price_usd=0.7)])
+        shelf = Shelf()
+        for _ in range(2):
+            kept = kept_by(world, shelf)
+            asked = ask_quotes({KEY: ("venice", REQUEST)}, {"venice": script(None, effects)}, effects, kept)
+            assert world.run(asked) == ({KEY: 0.7}, [])
+        assert script.count("quote") == 1

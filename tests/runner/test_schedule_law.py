@@ -6,6 +6,7 @@ import math
 import random
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -171,6 +172,18 @@ def test_while_places_are_wanted_jobs_are_looked_at_sooner() -> None:
         return [accept(schedule, 1000 + number, 0.0).due for number in range(MANY)][-1]
 
     assert due_s(wanted=True) < due_s(wanted=False)
+
+
+@pytest.mark.parametrize(("wanted", "share"), [(False, 1 / 10), (True, 1 / 20)])
+def test_looks_at_short_jobs_lie_closer_while_places_are_wanted(wanted: bool, share: float) -> None:
+    schedule = Schedule(5.0)
+    drive(schedule, [8.0] * 60, looks_per_s=100.0, at_once=20, usual_s=None)
+    schedule.places_wanted = wanted
+    live = accept(schedule, 1000, 0.0)
+    schedule.unfinished(live, running(), 7.9)
+    expected_s = schedule.expected_s()
+    assert expected_s is not None
+    assert live.due == pytest.approx(7.9 + expected_s * share)
 
 
 def test_a_vendor_that_slows_down_shows_by_the_age_of_its_jobs() -> None:

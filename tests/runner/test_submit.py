@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from itertools import pairwise, product, repeat
+from itertools import accumulate, pairwise, product, repeat
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -30,6 +30,7 @@ from pipeline.providers.answers import (
 from pipeline.providers.base import Account, BilledAt, InputFile
 from pipeline.runner.collect import BROKEN_MOST
 from pipeline.runner.lane import OFFLINE_S
+from pipeline.runner.submit import UNANSWERED_MOST, UNANSWERED_OF_ALL_MOST
 from tests.runner.staged import (
     CAPABILITIES,
     PROVIDERS,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from tests.support.simulation.world import World
 
 NO_ROUTE = NotSent(message="There is no route to the host")
+BAD_GATEWAY = Ambiguous(message="Bad gateway.", evidence={"status": 502, "body": ""})
 NO_ANSWER = Ambiguous(message="The connection was cut.", evidence={"status": None, "body": ""})
 BAD_PROMPT = Refused(scope=Scope.ITEM, kind="invalid_request", message="The prompt is too long.")
 NO_FUNDS = Refused(scope=Scope.ACCOUNT, kind="insufficient_balance", message="Top up your account.")
@@ -144,7 +146,7 @@ def test_a_rejection_keeps_the_vendors_own_words_and_costs_nothing() -> None:
         failure = batch.job().failure
         assert failure is not None
         assert (failure.kind, failure.message, failure.billing) == ("POLICY", "No.", Billing.UNBILLED)
-        assert failure.evidence == {"details": {"suggested_prompt": "A calm lake"}}
+        assert failure.evidence == {"scope": "item", "details": {"suggested_prompt": "A calm lake"}}
         assert (batch.progress.failed, batch.progress.spent_usd) == (1, 0.0)
 
 
@@ -194,6 +196,37 @@ def test_after_three_refusals_of_a_model_its_other_items_stay_planned_and_other_
         (reason,) = outcome.paused_because
         assert MODELS[provider] in reason
         assert "There is no such model." in reason
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_model_whose_submits_are_never_answered_is_left_planned_and_other_models_go_on(provider: str) -> None:
+    other = [an_item(f"o{number}", provider, model="another") for number in range(4)]
+    dead = {f"i{number}": repeat(BAD_GATEWAY) for number in range(9)}
+    wanted = [item for pair in zip(items(4, provider), other, strict=True) for item in pair]
+    with staged(provider, wanted=[*wanted, *items(9, provider)[4:]], submits=dead) as (script, batch):
+        (reason,) = batch.run().paused_because
+        assert sum(script.count("submit", f"i{number}") for number in range(9)) == UNANSWERED_MOST
+        assert [batch.states()[item.id] for item in other] == ["done"] * 4
+        assert reason.startswith(f"{UNANSWERED_MOST} submits of {MODELS[provider]} in a row brought no usable answer")
+        assert "choose another model" in reason
+        held = sum(state == "submit_in_doubt" for state in batch.states().values())
+        assert held == (UNANSWERED_MOST if provider == "venice" else 0)
+
+
+def test_a_vendor_that_answers_no_submit_at_all_is_asked_for_no_more_clips() -> None:
+    wanted = [an_item(f"i{number}", "venice", model=f"model-{number}") for number in range(30)]
+    dead = {f"i{number}": repeat(BAD_GATEWAY) for number in range(30)}
+    with staged("venice", wanted=wanted, submits=dead) as (script, batch):
+        (reason,) = batch.run().paused_because
+        assert UNANSWERED_OF_ALL_MOST <= script.count("submit") <= UNANSWERED_OF_ALL_MOST + 2
+        assert "no usable answer from venice (Bad gateway.)" in reason
+
+
+def test_submits_without_an_answer_count_only_in_a_row() -> None:
+    now_and_then = {f"i{number}": [BAD_GATEWAY] for number in range(0, 16, 2)}
+    with staged("venice", 16, submits=now_and_then, limits={"concurrent_billing": 1}) as (_, batch):
+        assert not batch.run().paused_because
+        assert sorted(batch.states().values()) == ["done"] * 8 + ["submit_in_doubt"] * 8
 
 
 def test_refusals_of_a_model_count_only_in_a_row() -> None:
@@ -351,13 +384,19 @@ def test_no_more_submits_leave_than_the_limit_allows_even_after_slow_ones(seed: 
 
 def test_no_more_jobs_are_in_flight_than_allowed() -> None:
     running = {f"i{number}": [RUNNING] * 5 for number in range(12)}
-    with staged("modelmax", 12, looks=running, limits={"in_flight": 3}) as (_, batch):
+    with staged("modelmax", 12, looks=running, limits={"in_flight": 3}) as (script, batch):
         assert not batch.run().paused_because
-        held = most = 0
-        for event in batch.events():
-            held += (event.kind == "submit_started") - (event.kind in {"clip_published", "submit_deferred"})
-            most = max(most, held)
-        assert most == 3
+        begun = [(script.times("submit", item)[0], 1) for item in running]
+        found = [(script.times("look", item)[-1], -1) for item in running]
+        assert max(accumulate(step for _, step in sorted(begun + found))) == 3
+
+
+def test_a_job_that_was_found_finished_keeps_no_place_and_few_wait_to_come_home() -> None:
+    slow = {f"i{number}": [After(60.0, None)] for number in range(12)}
+    with staged("modelmax", 12, claims=slow, limits={"in_flight": 3, "concurrent_billing": 1}) as (script, batch):
+        assert not batch.run().paused_because
+        first_home = script.times("claim")[0] + 60.0
+        assert 3 < len([at for at in script.times("submit") if at < first_home]) <= 3 + 3
 
 
 def test_where_jobs_are_short_a_windows_submits_still_leave_together() -> None:

@@ -15,11 +15,13 @@ from pipeline.effects import open_database
 from pipeline.sandbox.app import make_app
 from pipeline.sandbox.settings import Render, SandboxSettings
 from pipeline.sandbox.state import State, open_state
+from tests.contracts.contract import CONTRACT, PAGE, deviations, of_answer, unlisted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
+DEVIATIONS = deviations(PAGE.read_text(encoding="utf-8"))
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 KEY = {"Authorization": "Bearer sk-one"}
 ADMIN = {"Authorization": "Bearer VENICE_ADMIN_KEY_one"}
@@ -74,7 +76,12 @@ class Sandbox:
         self, method: str, path: str, *, key: dict[str, str] | None = None, **options: Any
     ) -> aiohttp.ClientResponse:
         headers = (KEY if key is None else key) | options.pop("headers", {})
-        return await self.client.request(method, path, headers=headers, **options)
+        response = await self.client.request(method, path, headers=headers, **options)
+        exchange = f"{method} {path.partition('?')[0].removeprefix('/api/v1')}"
+        if exchange in CONTRACT["exchanges"] and response.content_type == "application/json":
+            findings = of_answer(exchange, response.status, "application/json", await response.json())
+            assert unlisted(findings, DEVIATIONS) == []
+        return response
 
     async def submit(self, model: str = "veo-3", prompt: str = "A turtle", **parameters: Any) -> dict[str, Any]:
         response = await self.ask("POST", f"/v1/queue/{model}", json={"prompt": prompt, "parameters": parameters})

@@ -32,6 +32,7 @@ async def test_the_bill_has_rows_totals_and_an_account_of_each_job(sandbox: Sand
         "by_provider": {
             "modelmax": {"charged_usd": 6.40, "refunded_usd": 0, "net_usd": 6.40},
             "venice": {"charged_usd": 0.55, "refunded_usd": 0.55, "net_usd": 0},
+            "openai-videos": {"charged_usd": 0, "refunded_usd": 0, "net_usd": 0},
         },
     }
     account = bill["jobs"][job["request_id"]]

@@ -6,19 +6,25 @@ from typing import Any
 
 import pytest
 
-from pipeline.sandbox.catalogue import VENICE_MODELS, Kind, Picture
-from pipeline.sandbox.venice_rules import NEEDED, queue_issues, wanted_picture
+from pipeline.sandbox.catalogue import Picture
+from pipeline.sandbox.venice_catalogue import VENICE_MODELS, Kind
+from pipeline.sandbox.venice_media_rules import NEEDED
+from pipeline.sandbox.venice_rules import queue_issues, wanted_picture
 
 IMAGE = "data:image/png;base64,iVBORw0K"
+ELEMENT = {"frontal_image_url": IMAGE}
+FRAME = {"image_url": IMAGE, "frame_index": 24}
 
 
 def body_for(model_id: str) -> dict[str, Any]:
     """The smallest acceptable body for a model."""
     model = VENICE_MODELS[model_id]
-    body: dict[str, Any] = {"model": model_id, "prompt": "A turtle"}
+    body: dict[str, Any] = {"model": model_id}
+    if model.kind is not Kind.UPSCALE:
+        body["prompt"] = "A turtle"
     body |= dict.fromkeys(NEEDED[model.kind], IMAGE)
     if model.kind not in {Kind.VIDEO, Kind.UPSCALE}:
-        body["duration"] = model.durations[0]
+        body["duration"] = model.durations[0] if model.is_recorded else "5s"
     if model.kind is Kind.REFERENCE:
         body["reference_image_urls"] = [IMAGE]
     if model.aspects:
@@ -73,6 +79,33 @@ def test_every_model_accepts_its_smallest_body_and_its_picture_has_even_sides(mo
         ("runway-gen4-5-text", {"prompt": "x" * 1001}, "prompt"),
         ("wan-2-7-text-to-video", {"negative_prompt": 1}, "negative_prompt"),
         ("wan-2-7-text-to-video", {"sample_count": 2}, "sample_count"),
+        ("topaz-video-upscale", {"prompt": "Sharper"}, "prompt"),
+        ("topaz-video-upscale", {"duration": "Auto"}, "duration"),
+        ("wan-2-7-text-to-video", {"bitrate_mode": "high"}, "bitrate_mode"),
+        ("seedance-2-0-text-to-video-basic", {"bitrate_mode": "huge"}, "bitrate_mode"),
+        ("seedance-2-0-reference-to-video-basic", {"omni_reference_task_type": "edit"}, "omni_reference_task_type"),
+        ("wan-2-7-text-to-video", {"consents": {"seedance": {}}}, "consents"),
+        ("grok-imagine-reference-to-video", {"reference_image_urls": [IMAGE] * 8}, "reference_image_urls"),
+        ("kling-o3-pro-reference-to-video", {"elements": [{"reference_image_urls": [IMAGE]}]}, "elements"),
+        ("kling-o3-pro-reference-to-video", {"elements": [ELEMENT | {"face": IMAGE}]}, "elements"),
+        ("kling-o3-pro-reference-to-video", {"elements": [ELEMENT] * 5}, "elements"),
+        (
+            "kling-o3-pro-reference-to-video",
+            {"elements": [ELEMENT] * 4, "scene_image_urls": [IMAGE] * 3},
+            "reference_image_urls",
+        ),
+        (
+            "seedance-2-0-reference-to-video-basic",
+            {"reference_image_urls": None, "reference_audio_urls": [IMAGE]},
+            "reference_audio_urls",
+        ),
+        ("seedance-2-0-reference-to-video-basic", {"aspect_ratio": "adaptive"}, "aspect_ratio"),
+        ("seedance-2-0-reference-to-video-basic", {"reference_video_urls": [IMAGE], "duration": "auto"}, "duration"),
+        ("flux-3-text-to-video", {"keyframes": [FRAME, FRAME]}, "keyframes"),
+        ("flux-3-text-to-video", {"keyframes": [FRAME | {"frame_index": 121}]}, "keyframes"),
+        ("flux-3-text-to-video", {"keyframes": [{"frame_index": 1}]}, "keyframes"),
+        ("flux-3-text-to-video", {"resolution": "8k"}, "resolution"),
+        ("wan-2-7-text-to-video", {"keyframes": [FRAME]}, "keyframes"),
     ],
 )
 def test_what_a_model_does_not_take_is_named(model_id: str, changes: dict[str, Any], wrong: str) -> None:
@@ -85,7 +118,13 @@ def test_what_a_model_does_not_take_is_named(model_id: str, changes: dict[str, A
         ("topaz-video-upscale", {"prompt": None, "upscale_factor": 4}),
         ("wan-3-0-text-to-video", {"prompt": "x" * 20_000}),
         ("wan-2-7-text-to-video", {"audio_url": "https://example.com/a.mp3"}),
-        ("wan-2-7-text-to-video", {"bitrate_mode": "high", "voice_id": "x"}),
+        ("seedance-2-0-text-to-video-basic", {"bitrate_mode": "high", "voice_id": "x"}),
+        ("wan-3-0-reference-to-video", {"reference_document_urls": ["https://example.com/a.pdf"]}),
+        ("seedance-2-5-reference-to-video-basic", {"omni_reference_task_type": "edit"}),
+        ("seedance-2-0-reference-to-video-basic", {"reference_video_urls": [IMAGE], "aspect_ratio": "adaptive"}),
+        ("seedance-2-5-reference-to-video-basic", {"reference_video_urls": [IMAGE], "duration": "-1"}),
+        ("flux-3-text-to-video", {"keyframes": [FRAME, FRAME | {"frame_index": 120}]}),
+        ("topaz-video-upscale", {"duration": "10s"}),
         ("kling-o3-pro-reference-to-video", {"reference_image_urls": None, "elements": [{"frontal_image_url": IMAGE}]}),
         ("ltx-2-v2-3-fast-text-to-video", {"audio": False}),
     ],

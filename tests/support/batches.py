@@ -17,6 +17,7 @@ from pipeline.planning.problems import Source
 from pipeline.providers.base import Account, GenerationRequest
 from pipeline.providers.registry import find_provider
 from pipeline.runner.batch import RESULTS_EVERY_S, BatchRun, Outcome
+from pipeline.runner.cleanup import vendors_to_ask
 from pipeline.runner.context import LaneLimits, RunContext, Seat
 from pipeline.runner.decoding import Decoding
 from pipeline.runner.money import Prices
@@ -47,11 +48,12 @@ if TYPE_CHECKING:
 ROOT = Path("/batch")
 HOST, PORT = "127.0.0.1", 8000
 ORIGIN = f"http://{HOST}:{PORT}"
-BASE_URLS = {"modelmax": ORIGIN, "venice": f"{ORIGIN}/api/v1"}
-MODELS = {"modelmax": "veo-3", "venice": "wan-2-7-text-to-video"}
+BASE_URLS = {"modelmax": ORIGIN, "venice": f"{ORIGIN}/api/v1", "openai-videos": f"{ORIGIN}/openai/v1"}
+MODELS = {"modelmax": "veo-3", "venice": "wan-2-7-text-to-video", "openai-videos": "sora-2"}
 PARAMETERS = {
     "modelmax": {"duration_seconds": 8},
     "venice": {"duration_seconds": 5, "aspect_ratio": "16:9", "resolution": "720p"},
+    "openai-videos": {"duration_seconds": 4, "aspect_ratio": "16:9", "resolution": "720p"},
 }
 
 
@@ -138,10 +140,15 @@ class Batch:
     """What the provider is said to have quoted, by `planning.cost.quote_key`."""
     inputs: Path = Path("/")
     """The folder that input files are relative to, on the real disk."""
+    cleanup: bool = False
+    """Whether the providers' copies are deleted once a clip is here."""
     factories: dict[str, ProviderFactory] = field(default_factory=dict)
     """Providers that stand in for the installed ones, by name."""
     results_every_s: float = RESULTS_EVERY_S
     """The least time between two rewrites of the results."""
+    root: Path = ROOT
+    """The batch's folder; another one where the world is the real one."""
+    base_urls: dict[str, str] = field(default_factory=lambda: BASE_URLS)
     progress: Progress = field(default_factory=Progress)
     """That of the latest run."""
     decoders: Decodes | None = None
@@ -167,7 +174,7 @@ class Batch:
         self, effects: Effects, stop: Stop, on_change: OnChange | None = None, chosen: frozenset[str] | None = None
     ) -> Outcome:
         """What one process does."""
-        folder = BatchFolder(ROOT)
+        folder = BatchFolder(self.root)
         make_folder(effects.files, folder.root)
         ledger = await Ledger.open(folder.ledger, effects, {"pid": 1})
         with reading(folder.ledger, effects) as reader:
@@ -176,8 +183,11 @@ class Batch:
         await write_plan(ledger, difference, [item.id for item in self.items], on_change, effects.clock.now())
         await ledger.write_meta({"name": "batch", "max_cost_usd": self.max_cost_usd})
         with reading(folder.ledger, effects) as reader:
-            names = reader.providers()
-        seats = {name: self.seat(name, effects) for name in names}
+            names = {*reader.providers()}
+            if self.cleanup:
+                known = {name: self.factory(name).capabilities for name in {item.provider for item in self.items}}
+                names |= vendors_to_ask(reader.uncleaned(), known.__getitem__, effects.clock.now())
+        seats = {name: self.seat(name, effects) for name in sorted(names)}
         self.progress = progress = Progress()
         context = RunContext(
             ledger=ledger,
@@ -189,6 +199,7 @@ class Batch:
             decoding=Decoding(ledger, folder.root, self.decoders, effects.clock, progress.note)
             if self.decoders
             else None,
+            cleanup=self.cleanup,
         )
         outcome = await BatchRun(
             run=context, seats=seats, chosen=chosen, stop=stop, results_every_s=self.results_every_s
@@ -198,10 +209,14 @@ class Batch:
         await ledger.close("finished")
         return outcome
 
+    def factory(self, name: str) -> ProviderFactory:
+        """Return a provider's factory, or what stands in for it."""
+        return self.factories.get(name) or find_provider(name)
+
     def seat(self, name: str, effects: Effects) -> Seat:
         """Return a provider with a key."""
-        factory = self.factories.get(name) or find_provider(name)
-        account = Account(key=self.key, base_url=BASE_URLS[name])
+        factory = self.factory(name)
+        account = Account(key=self.key, base_url=self.base_urls[name])
         documented = factory.capabilities.limits
         limits = {
             "in_flight": 100,

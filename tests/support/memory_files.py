@@ -171,7 +171,7 @@ class MemoryFiles:
 
     # The protocol.
 
-    def create(self, path: Path) -> int:
+    def create(self, path: Path, mode: int = 0o666) -> int:
         self._call("create", path)
         self._need_parent(path)
         if path in self._names:

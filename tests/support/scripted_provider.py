@@ -17,6 +17,7 @@ from pipeline.providers.answers import (
     Accepted,
     Catalogue,
     Claimed,
+    Deleted,
     Output,
     Quoted,
     Ready,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from pipeline.effects import Clock, Effects
     from pipeline.providers.answers import (
         ClaimAnswer,
+        CleanupAnswer,
         FetchAnswer,
         LookAnswer,
         ModelsAnswer,
@@ -108,6 +110,7 @@ class Script:
     looks: Table = field(default_factory=dict)
     claims: Table = field(default_factory=dict)
     fetches: Table = field(default_factory=dict)
+    cleanups: Table = field(default_factory=dict)
     quotes: Sequence[Any] = ()
     """The answers to quotes, whatever they are for; a quote beyond them is a dollar."""
     calls: list[Call] = field(default_factory=list)
@@ -181,6 +184,9 @@ class ScriptedProvider:
 
     async def fetch(self, receipt: Receipt, output: Output) -> FetchAnswer:
         return await self._of(self._script.fetches, "fetch", receipt, streaming())
+
+    async def cleanup(self, receipt: Receipt) -> CleanupAnswer:
+        return await self._of(self._script.cleanups, "cleanup", receipt, Deleted())
 
     async def quote(self, request: GenerationRequest) -> QuoteAnswer:
         nth = self._script.count("quote")

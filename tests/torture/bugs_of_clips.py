@@ -9,10 +9,11 @@ from pipeline import durable
 from pipeline.clips import download, publish
 from pipeline.clips.mp4 import ClipFacts
 from pipeline.errors import BrokenClip
+from pipeline.jobs import record
 from pipeline.jobs.state import ClipState, EventKind, State
 from pipeline.paths import BatchFolder
 from pipeline.runner import batch, collect, recover
-from tests.torture.mutant import KILL, POWER, in_the_background, mutant
+from tests.torture.mutant import KILL, POWER, in_the_background, mutant, not_awaited
 
 if TYPE_CHECKING:
     from tests.torture.mutant import Patch
@@ -153,3 +154,25 @@ def clips_swapped(patch: Patch) -> None:
         await original(lane, live, replace(output, location=other.location))
 
     patch(collect, "_fetch", fetch)
+
+
+@mutant("The vendor's copy is deleted as soon as the bytes are here.", "cleanup")
+def cleaned_up_before_published(patch: Patch) -> None:
+    original = collect._keep
+
+    async def keep(lane: Any, live: Any, arrived: Any) -> None:
+        if lane.cleans_up:
+            await lane.seat.provider.cleanup(live.job.receipt)
+        await original(lane, live, arrived)
+
+    patch(collect, "_keep", keep)
+
+
+@mutant("The vendor's copy is deleted before the clip is durably done.", "cleanup", "cleanup-twins")
+def cleaned_up_before_durable(patch: Patch) -> None:
+    not_awaited(patch, EventKind.CLIP_PUBLISHED)
+
+
+@mutant("Nobody remembers that the vendor's copies are deleted.", "cleanup")
+def clean_up_forgotten(patch: Patch) -> None:
+    patch.item(record._EFFECTS, EventKind.CLEANED_UP, lambda job, event: job)

@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 from pipeline.errors import LedgerError
 from pipeline.jobs.codec import job_to_json
+from pipeline.jobs.job import CleanUp
 from pipeline.jobs.record import apply
 from pipeline.jobs.state import ENDED, IN_DOUBT, ClipState, EventKind, State
 from pipeline.providers.answers import Billing
@@ -61,8 +62,10 @@ SENTENCES = {
 """I1 to I17 are the specification's; I18 and I19 say of ends and of signals what its catalogue says."""
 
 KEY = "sk-canary-3f9a1c77d2e84b60"
+LOST_SUBMITS = (Fault.DROP_BEFORE_ACCEPT, Fault.DROP_AFTER_ACCEPT, Fault.SUBMIT_500, Fault.SUBMIT_502)
 AMBIGUOUS_FAULTS = {
-    "venice": (Fault.DROP_BEFORE_ACCEPT, Fault.DROP_AFTER_ACCEPT, Fault.SUBMIT_500, Fault.SUBMIT_502),
+    "venice": LOST_SUBMITS,
+    "openai-videos": LOST_SUBMITS,
     "modelmax": (Fault.CLAIM_DROP, Fault.CLAIM_502),
 }
 UNCHARGED = frozenset({State.PLANNED, State.REJECTED})
@@ -220,6 +223,17 @@ def deleted_only_when_done(seen: Evidence) -> Iterator[str]:
                 yield f"{job.id} of {item_id} was deleted at the vendor, and the row is {row and row.state}"
 
 
+@rule("I5", When.AT_REST)
+def what_is_done_is_cleaned_up(seen: Evidence) -> Iterator[str]:
+    for item_id, job in seen.books.jobs.items():
+        vendors = seen.vendor.jobs.get(job.job_id)
+        if (job.cleanup is CleanUp.DONE) > bool(vendors and (vendors.deleted or is_expired(seen, vendors))):
+            yield f"{item_id} is said to be cleaned up, and the vendor still has it"
+        wanted = seen.scenario.cleanup and seen.scenario.is_orderly and job.state is State.DONE
+        if wanted and job.provider != "modelmax" and job.cleanup is CleanUp.NONE:
+            yield f"{item_id} is done, and its copies at the vendor were left there"
+
+
 @rule("I6")
 def doubts_have_causes(seen: Evidence) -> Iterator[str]:
     unanswered: defaultdict[str, int] = defaultdict(int)
@@ -373,10 +387,15 @@ def has_failed(job: Job, vendors: VendorJob | None) -> bool:
     return job.provider == "modelmax" and job.orphans >= 2 and not job.job_id
 
 
+def is_expired(seen: Evidence, vendors: VendorJob) -> bool:
+    """Tell whether the vendor keeps a job no longer."""
+    return seen.now_s >= vendors.accepted_s + 86_400
+
+
 def is_lost(seen: Evidence, vendors: VendorJob | None) -> bool:
     """Tell whether the vendor no longer has what was paid for."""
     if vendors is None:
         return False
-    if seen.now_s >= vendors.accepted_s + 86_400:
+    if is_expired(seen, vendors):
         return True
     return seen.faults(Fault.EXPIRED_LINK, Fault.CLAIM_EMPTY) > 0

@@ -1,4 +1,4 @@
-"""What the simulations play: the providers at their worst, and everything that can go wrong, a dozen and a half ways.
+"""What the simulations play: the providers at their worst, and everything that can go wrong, three dozen ways.
 
 A scenario is data; `stage` builds the world of it. Batches are small, since what matters is how many moments there are
 at which a process can die, and not how many items it has.
@@ -24,6 +24,7 @@ PRICES = {
     "modelmax/veo-3-fast": Price(usd_per_second=0.15),
     "venice/wan-2-7-text-to-video": Price(usd_per_second=0.11),
     f"venice/{VENICE_LINKED}": Price(usd_per_second=0.063),
+    "openai-videos/sora-2": Price(usd_per_second=0.10),
 }
 """As the sandbox charges."""
 CONCURRENT_BILLING = 2
@@ -87,6 +88,8 @@ class Scenario:
     outage: str = ""
     """From a drawn moment of the first run: `offline`, `revoked`, `poor`, `disk` (full), `bad-disk`, `ledger-reserve`
     or `ledger-journal` (what a full disk leaves of the ledger), `clock` (it jumps, and the machine sleeps)."""
+    cleanup: bool = False
+    """Whether the vendors' copies are deleted once a clip is here."""
     expires: bool = False
     """Whether the batch may be left alone for longer than the vendor keeps anything."""
 
@@ -104,6 +107,11 @@ def modelmax(count: int, **parameters: Any) -> tuple[Wanted, ...]:
 def venice(count: int, model: str = "") -> tuple[Wanted, ...]:
     """Return items of Venice's."""
     return tuple(Wanted(provider="venice", model=model or MODELS["venice"]) for _ in range(count))
+
+
+def openai_videos(count: int) -> tuple[Wanted, ...]:
+    """Return items of an OpenAI-style server's."""
+    return tuple(Wanted(provider="openai-videos") for _ in range(count))
 
 
 SUBMIT_FAULTS = {
@@ -166,6 +174,30 @@ SCENARIOS = {
             settings={"venice_queue_per_minute": 6, "venice_retrieve_per_minute": 20, "venice_failures": 3},
             limits={"submits_per_minute": 6, "looks_per_minute": 20, "failures_per_30_s": 2},
         ),
+        Scenario(name="openai", items=openai_videos(3)),
+        Scenario(
+            name="openai-faults",
+            items=openai_videos(4),
+            faults=SUBMIT_FAULTS
+            | LOOK_FAULTS
+            | BODY_FAULTS
+            | {Fault.EARLY_404: 0.2, Fault.GENERATION_FAILURE: 0.06, Fault.GENERATION_ERROR: 0.06},
+            settings={"slow_s": 3.0, "early_404_s": 5.0},
+        ),
+        Scenario(name="openai-wire", items=openai_videos(3), wire_faults=0.08, late=(0.004, 80.0)),
+        Scenario(name="openai-signals", items=openai_videos(3), flavours=SIGNALS),
+        Scenario(
+            name="openai-budget",
+            items=openai_videos(5),
+            max_cost_usd=3 * 0.4,
+            faults={Fault.DROP_AFTER_ACCEPT: 0.25, Fault.GENERATION_FAILURE: 0.1},
+        ),
+        Scenario(
+            name="openai-cleanup",
+            items=openai_videos(3),
+            faults=LOOK_FAULTS | {Fault.TRUNCATE: 0.12, Fault.THROTTLE: 0.06},
+            cleanup=True,
+        ),
         Scenario(
             name="both",
             items=(
@@ -176,6 +208,43 @@ SCENARIOS = {
             ),
             foreign={"clips/i0.mp4": b"my own film", "clips/notes.txt": b"do not touch", "clips/.i2.part": b"mine too"},
         ),
+        Scenario(
+            name="cleanup",
+            items=(*venice(2), *venice(2, VENICE_LINKED), *modelmax(1)),
+            faults=LOOK_FAULTS | {Fault.TRUNCATE: 0.12, Fault.THROTTLE: 0.06},
+            cleanup=True,
+        ),
+        Scenario(
+            name="mixed-faults",
+            items=(
+                *modelmax(1, sample_count=2),
+                Wanted(provider="modelmax", model="veo-3-fast"),
+                *venice(2),
+                *venice(1, VENICE_LINKED),
+            ),
+            faults={
+                **SUBMIT_FAULTS,
+                **LOOK_FAULTS,
+                **BODY_FAULTS,
+                **CLAIM_FAULTS,
+                Fault.CLAIM_EMPTY: 0.1,
+                Fault.EARLY_404: 0.2,
+                Fault.EXPIRED_LINK: 0.15,
+                Fault.GENERATION_FAILURE: 0.06,
+                Fault.GENERATION_ERROR: 0.06,
+            },
+            settings={"slow_s": 3.0, "early_404_s": 5.0},
+            cleanup=True,
+        ),
+        Scenario(
+            name="cleanup-refused",
+            items=venice(3),
+            settings={"venice_complete_works": False},
+            cleanup=True,
+        ),
+        Scenario(name="cleanup-twins", items=(*venice(2), *venice(1, VENICE_LINKED)), twins=True, cleanup=True),
+        Scenario(name="cleanup-wire", items=(*venice(2), *venice(1, VENICE_LINKED)), wire_faults=0.08, cleanup=True),
+        Scenario(name="cleanup-signals", items=(*venice(2), *venice(1, VENICE_LINKED)), flavours=SIGNALS, cleanup=True),
         Scenario(name="funds", items=(*venice(2), *modelmax(2)), outage="poor"),
         Scenario(name="revoked", items=(*venice(2), *modelmax(2)), outage="revoked"),
         Scenario(name="offline", items=(*venice(2), *modelmax(2)), outage="offline"),

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ClipmillError, DiskRefused, Paused, StaleWrite
 from pipeline.providers.modelmax import ModelMax
+from pipeline.providers.openai_videos import OpenAIVideos
 from pipeline.providers.venice import Venice
 from pipeline.runner.stop import Stop
 from pipeline.sandbox.settings import ClaimBills, Render, SandboxSettings
@@ -35,12 +36,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from pipeline.providers.base import ProviderFactory
     from pipeline.runner.batch import Outcome
     from tests.support.simulation.memory_network import Exchange, Fault
     from tests.support.simulation.process import Process
     from tests.support.simulation.virtual_loop import OwnedTask
     from tests.support.simulation.world import World
 
+FACTORIES: dict[str, ProviderFactory] = {"modelmax": ModelMax, "venice": Venice, "openai-videos": OpenAIVideos}
+"""Looking for them takes longer than a small batch."""
 CALLBACKS_MOST = 40_000
 """In one run. A run of three items takes about two thousand."""
 RUN_MOST_S = 6 * 3600.0
@@ -127,7 +131,8 @@ class Stage:
             prices=PRICES,
             max_cost_usd=scenario.max_cost_usd,
             limits=dict(scenario.limits),
-            factories={"modelmax": ModelMax, "venice": Venice},  # looking for them takes longer than a small batch
+            cleanup=scenario.cleanup,
+            factories=FACTORIES,
         )
         for path, data in self.witness.foreign.items():
             world.files.plant(path, data)
@@ -143,7 +148,7 @@ class Stage:
             render=Render.TEMPLATE,
             claim_bills=ClaimBills.EVERY,
             faults=self.trouble.faults,
-            durations_s={"modelmax": takes_s, "venice": takes_s},
+            durations_s=dict.fromkeys(FACTORIES, takes_s),
             **self.scenario.settings,
         )
         vendor = Vendor(self.world, settings, doorkeepers=[self.trouble.at_the_door, self.witness.doorkeeper])

@@ -37,6 +37,7 @@ SAMPLE = (
     "library_repeats_the_get",
     "boxes_not_walked",
     "clip_not_synced",
+    "cleaned_up_before_published",
     "foreign_file_overwritten",
     "epoch_not_checked",
     "doubt_is_free",

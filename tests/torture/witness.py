@@ -34,10 +34,15 @@ if TYPE_CHECKING:
     from tests.support.simulation.world import World
     from tests.torture.scenarios import Scenario
 
-SUBMIT = re.compile(r"POST (/api/v1/video/queue|/v1/queue/[^/]+)")
+SUBMIT = re.compile(r"POST (/api/v1/video/queue|/openai/v1/videos|/v1/queue/[^/]+)")
 CLAIM = re.compile(r"GET /v1/queue/[^/]+/requests/[^/]+")
-VENICE_SUBMIT = "POST /api/v1/video/queue"
+BILLING_SUBMITS = frozenset({"POST /api/v1/video/queue", "POST /openai/v1/videos"})
 RETRIEVE = "POST /api/v1/video/retrieve"
+CLEANS_UP = frozenset({"venice-complete", "venice-free", "openai-videos-delete"})
+NAMED_IN_PATH = frozenset({"modelmax-status", "modelmax-result"}) | {
+    f"openai-videos-{call}" for call in ("retrieve", "content", "delete")
+}
+"""Calls whose address holds the job's id."""
 CHANGES_NAMES = frozenset({"create", "write", "write the rest", "link", "replace", "unlink"})
 CLIENT_PORTS = 32768
 LEAVES_WITHIN_S = 0.15
@@ -121,7 +126,7 @@ class Witness:
         """Hold every call that makes a job or bills against the intents on disk, and every call against its pace."""
         process = self.world.network.process_of(exchange.connection)
         is_claim = CLAIM.fullmatch(exchange.line) is not None
-        if is_claim or exchange.line == VENICE_SUBMIT:
+        if is_claim or exchange.line in BILLING_SUBMITS:
             told_at_s = self._told_to_stop.get(process, math.inf)
             if self.world.loop.time() > told_at_s + LEAVES_WITHIN_S:
                 self.blame("I19", f"{exchange.line} leaves, and the run was told to stop at {told_at_s:.3f} s")
@@ -181,13 +186,15 @@ class Witness:
         assert self.vendor is not None
         if endpoint in {"venice-retrieve", "venice-complete"}:
             job_id = (await request.json()).get("queue_id", "")
-        elif endpoint in {"modelmax-status", "modelmax-result"}:
+        elif endpoint in NAMED_IN_PATH:
             job_id = request.match_info["id"]
         elif endpoint in {"modelmax-content", "venice-download", "venice-free"}:
             token = request.match_info.get("id") or request.match_info.get("token", "")
             job_id = self.vendor.tokens[token].id if token in self.vendor.tokens else ""
         else:
             return
+        if endpoint in CLEANS_UP:
+            self._check_home(endpoint, job_id)
         if self._is_known(job_id):
             self._ids_seen.add(job_id)
             self._check_done(endpoint, job_id)
@@ -196,8 +203,25 @@ class Witness:
             if endpoint == "modelmax-result":
                 self.blame("I16", f"{job_id} is claimed, and its receipt was never written down")
 
+    def _check_home(self, endpoint: str, job_id: str) -> None:
+        """A vendor is told to delete what the manifest wants deleted, and what is done, durably and under its name."""
+        if not self.scenario.cleanup:
+            self.blame("I5", f"{endpoint} is called for {job_id}, and nobody asked for it")
+        rows = self.auditor.rows(
+            "SELECT item.state, clip.state, clip.file FROM item LEFT JOIN clip ON clip.item_id = item.id "
+            "WHERE item.job_id = ?",
+            job_id,
+        )
+        for state, clip_state, file in rows or [("not there", None, None)]:
+            if (state, clip_state) != ("done", "done"):
+                self.blame("I5", f"{endpoint} is called for {job_id}, and its row is {state}, its clip {clip_state}")
+            elif self.world.files.bytes_at(FOLDER.root / file) is None:
+                self.blame("I5", f"{endpoint} is called for {job_id}, and {file} is not there")
+
     def _check_done(self, endpoint: str, job_id: str) -> None:
         """Nothing is asked about what is done; where requests are late or doubled, an old one may still arrive."""
+        if endpoint in CLEANS_UP:
+            return
         if self.scenario.twins or self.scenario.wire_faults or self.scenario.late[0]:
             return
         if self.auditor.rows("SELECT 1 FROM item WHERE job_id = ? AND state = 'done'", job_id):
@@ -275,7 +299,8 @@ class Witness:
     def open_intents(self) -> list[tuple[str, str]]:
         """Return provider and item of every call that bills whose outcome is not on disk."""
         return self.auditor.rows(
-            "SELECT provider, id FROM item WHERE (provider = 'venice' AND state = 'submitting') OR state = 'claiming'"
+            "SELECT provider, id FROM item "
+            "WHERE (provider <> 'modelmax' AND state = 'submitting') OR state = 'claiming'"
         )
 
     def look_at_charges(self) -> None:

@@ -39,6 +39,10 @@ IDLE_S = 15.0
 """How long aiohttp keeps an unused connection."""
 
 
+LOOPBACK_NAMES = {"localhost": "127.0.0.1"}
+"""The names by which a machine knows itself, as its hosts file has them."""
+
+
 class Direction(StrEnum):
     """Which way bytes go."""
 
@@ -182,6 +186,7 @@ class MemoryNetwork:
         Raises:
             OSError: as the sockets would; gaierror where the host is unknown.
         """
+        host = LOOPBACK_NAMES.get(host, host)
         if process is not None:
             process.step(f"connects to {host}:{port}")
         delay_s = self._latency()

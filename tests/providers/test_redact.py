@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pipeline.cli.redact import TEXT_MOST, redact, redact_text
+from pipeline.providers.redact import TEXT_MOST, redact, redact_text
 
 CANARY = "canary"
 

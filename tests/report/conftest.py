@@ -1,0 +1,7 @@
+"""What several files here look at."""
+
+from __future__ import annotations
+
+from tests.clips.conftest import real_clip
+
+__all__ = ["real_clip"]
