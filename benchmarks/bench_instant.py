@@ -3,8 +3,9 @@
 usage: bench_instant.py [CLIPS] [--profile]
 
 The command writes every intent and every answer down before it acts, and brings every clip to the disk; the script
-does neither. Both have 100 jobs at once. The sandbox is a process of its own on the same machine, and is fresh for each
-run. With `--profile` the command alone is run, under cProfile, and its dearest functions are printed.
+does neither. Both have 100 jobs at once. The vendor is a process of its own on the same machine, and is fresh for each
+run: the sandbox, whose clips have some kilobytes, or a server that hands out clips of 4 MiB. ModelMax bills the claim,
+Venice the submit. With `--profile` the command alone is run, under cProfile, and its dearest functions are printed.
 """
 
 from __future__ import annotations
@@ -24,27 +25,37 @@ from benchmarks.tables import machine, median, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
 INSTANT = ("--instant", "--render", "template", "--no-limits")
 IN_FLIGHT = 100
 SLOW_S, SLOW_CLIPS = 3.0, 24
+LARGE_BYTES, LARGE_FEWER = 4 << 20, 4
 TIMES = 3
+UNLIMITED = {"submits_per_minute": 10_000_000, "looks_per_minute": 10_000_000}
+"""For Venice, whose documented limits would decide."""
 
 
 def clipmill(
-    origin: str, clips: int, folder: Path, limits: dict[str, int] | None = None, command: tuple[str, ...] = CLIPMILL
+    origin: str,
+    clips: int,
+    folder: Path,
+    provider: str = "modelmax",
+    limits: dict[str, int] | None = None,
+    command: tuple[str, ...] = CLIPMILL,
 ) -> Used:
     """Run the real command with the full ledger."""
-    manifest = write_manifest(folder / "manifest.yaml", "modelmax", clips, {"in_flight": IN_FLIGHT, **(limits or {})})
+    told = {"in_flight": IN_FLIGHT, **(UNLIMITED if provider == "venice" else {}), **(limits or {})}
+    manifest = write_manifest(folder / "manifest.yaml", provider, clips, told)
     used = run([*command, "run", str(manifest), "-o", str(folder / "batch"), "--yes"], environ_of(origin))
     assert used.exit_code == 0, used
     assert len(list((folder / "batch" / "clips").glob("*.mp4"))) == clips
     return used
 
 
-def plain(origin: str, clips: int, folder: Path) -> Used:
+def plain(origin: str, clips: int, folder: Path, provider: str = "modelmax") -> Used:
     """Run the script without a ledger."""
-    used = run([*PLAIN, origin, str(clips), str(IN_FLIGHT), str(folder / "plain"), "0.05"])
+    used = run([*PLAIN, origin, str(clips), str(IN_FLIGHT), str(folder / "plain"), "0.05", provider])
     assert used.exit_code == 0, used
     return used
 
@@ -64,21 +75,31 @@ def line(name: str, runs: list[Used], clips: int, rate: float) -> tuple[str, ...
 COLUMNS = ("", "clips a second", "x script", "CPU ms a clip", "peak MiB")
 
 
-def instant(clips: int) -> None:
+@contextmanager
+def large_clips() -> Iterator[str]:
+    """Run the vendor of large clips; yield its origin."""
+    script = str(Path(__file__).with_name("instant_vendor.py"))
+    with served([sys.executable, script, str(LARGE_BYTES)]) as told:
+        yield told.strip()
+
+
+def instant(provider: str, clips: int, vendor: Callable[[], AbstractContextManager[str]], what: str) -> None:
     """Race them in turns against answers that come at once."""
     ways: dict[str, Callable[[str, int, Path], Used]] = {
-        "script, no ledger, no fsync": plain,
-        "clipmill run": clipmill,
-        "clipmill run, 16 billing calls at once": partial(clipmill, limits={"concurrent_billing": 16}),
+        "script, no ledger, no fsync": partial(plain, provider=provider),
+        "clipmill run": partial(clipmill, provider=provider),
+        "clipmill run, 16 billing calls at once": partial(
+            clipmill, provider=provider, limits={"concurrent_billing": 16}
+        ),
     }
     found: dict[str, list[Used]] = {name: [] for name in ways}
     for _ in range(TIMES):
         for way, make in ways.items():
-            with tempfile.TemporaryDirectory() as name, sandbox(*INSTANT) as origin:
+            with tempfile.TemporaryDirectory() as name, vendor() as origin:
                 found[way].append(make(origin, clips, Path(name)))
     rate = clips / median([each.wall_s for each in next(iter(found.values()))])
     rows = [line(way, runs, clips, rate) for way, runs in found.items()]
-    show(f"Answers at once, {clips} clips, process start to end, median of {TIMES}", COLUMNS, rows)
+    show(f"{provider}: {clips} clips of {what}, process start to end, median of {TIMES}", COLUMNS, rows)
 
 
 @contextmanager
@@ -99,8 +120,11 @@ def late() -> None:
     found: list[tuple[str, list[Used]]] = []
     for name, billing in cases:
         with tempfile.TemporaryDirectory() as folder, sandbox(*INSTANT) as origin, late_by(SLOW_S, origin) as slow:
-            limits = {"concurrent_billing": billing} if billing else None
-            used = clipmill(slow, clips, Path(folder), limits) if billing else plain(slow, clips, Path(folder))
+            used = (
+                clipmill(slow, clips, Path(folder), limits={"concurrent_billing": billing})
+                if billing
+                else plain(slow, clips, Path(folder))
+            )
             found.append((name, [used]))
     rate = clips / found[0][1][0].wall_s
     rows = [line(name, runs, clips, rate) for name, runs in found]
@@ -128,7 +152,9 @@ def main() -> None:
     if given.profile:
         profile(given.clips)
         return
-    instant(given.clips)
+    for provider in ("modelmax", "venice"):
+        instant(provider, given.clips, partial(sandbox, *INSTANT), "some kB")
+        instant(provider, given.clips // LARGE_FEWER, large_clips, f"{LARGE_BYTES >> 20} MiB")
     late()
 
 

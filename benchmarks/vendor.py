@@ -7,6 +7,7 @@ lock-outs, and of how long each finished job stayed unseen.
 from __future__ import annotations
 
 import random
+import re
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -104,7 +105,16 @@ class Made:
 class LightVendor:
     """The application. The mutable state is its jobs, by the number of the clip."""
 
-    def __init__(self, law: Law, seed: int, now: Callable[[], float], gate: Gate, queue_share: float = 0.0) -> None:
+    def __init__(
+        self,
+        law: Law,
+        seed: int,
+        now: Callable[[], float],
+        gate: Gate,
+        queue_share: float = 0.0,
+        *,
+        clip: bytes = CLIP,
+    ) -> None:
         """Make one.
 
         Args:
@@ -113,8 +123,10 @@ class LightVendor:
             now: the virtual time.
             gate: the limits.
             queue_share: for how large a part of its duration a job is said to be queued, where the vendor says so.
+            clip: what every job makes.
         """
         self.jobs: dict[int, Made] = {}
+        self._clip = clip
         self._law, self._seed, self._now, self._gate, self._queue_share = law, seed, now, gate, queue_share
 
     def app(self) -> web.Application:
@@ -152,7 +164,7 @@ class LightVendor:
         return web.json_response({"error": text}, status=429, headers={"Retry-After": str(int(wait_s) + 1)})
 
     def _accept(self, prompt: str) -> int:
-        number = int(prompt.rpartition("i")[2])
+        number = int(re.split(r"\D", prompt)[-1])
         now = self._now()
         told_s = self._law.told_s[number % self._law.models]
         self.jobs[number] = Made(now, now + self._law.takes_s(self._seed, number, now), told_s)
@@ -176,7 +188,7 @@ class LightVendor:
             return refused
         job = self._look(int((await request.json())["queue_id"]))
         if job.found_at is not None:
-            return web.Response(body=CLIP, content_type="video/mp4")
+            return web.Response(body=self._clip, content_type="video/mp4")
         told: dict[str, Any] = {"status": "PROCESSING"}
         told["execution_duration"] = round((self._now() - job.submitted_at) * 1000)
         if job.told_s is not None:
@@ -206,4 +218,4 @@ class LightVendor:
         return web.json_response(told)
 
     async def _modelmax_content(self, _: web.Request) -> web.Response:
-        return web.Response(body=CLIP, content_type="video/mp4")
+        return web.Response(body=self._clip, content_type="video/mp4")

@@ -1,13 +1,15 @@
 """Take the pictures of the README: the bars of a run, and the page of its report. `make screenshots` runs this.
 
 A real run against the sandbox, with faults, in a terminal of its own; the screen that it has drawn and the page that
-it leaves are photographed in Chromium. It takes about a minute and writes nothing but `docs/images/`.
+it leaves are photographed. It takes a minute, writes nothing but `docs/images/`, and needs Chromium and a font for
+terminals (Debian: apt-get install chromium fonts-dejavu-core).
 """
 
 from __future__ import annotations
 
 import fcntl
 import html
+import io
 import json
 import os
 import pty
@@ -22,6 +24,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal
 
 import pyte
+from PIL import Image
 
 from tests.judges.browser import chromium
 
@@ -37,6 +40,7 @@ CLIPMILL = [sys.executable, "-m", "pipeline"]
 FAULTS = ("generation-error=0.05", "claim-drop=0.04")
 FOLDER = "output/weather-studies"
 COLUMNS, LINES = 92, 11
+MARGIN = 12
 PHOTOGRAPHED_AT = 0.6
 """Of the items done, when the bars are taken."""
 DRAWN = re.compile(r"^done\s.*?(\d+)/(\d+)")
@@ -125,12 +129,16 @@ def photograph_terminal(browser: Browser, lines: list[str]) -> None:
 
 
 def photograph_page(browser: Browser, report: Path, scheme: Literal["light", "dark"]) -> None:
-    """Take the first screens of a report."""
-    page = browser.new_page(viewport={"width": 1280, "height": 1720}, color_scheme=scheme)
+    """Take a report from its top to the second row of clips."""
+    page = browser.new_page(viewport={"width": 1280, "height": 3000}, color_scheme=scheme)
     page.goto(report.as_uri())
     page.wait_for_selector("html[data-ready-ms]")
     page.wait_for_timeout(1000)  # thumbnails in sight are decoded
-    page.screenshot(path=IMAGES / f"report-{scheme}.png")
+    last = page.locator(".cards li").nth(7).bounding_box()
+    assert last
+    height = round(last["y"] + last["height"]) + MARGIN
+    taken = page.screenshot(clip={"x": 0, "y": 0, "width": 1280, "height": height})
+    Image.open(io.BytesIO(taken)).save(IMAGES / f"report-{scheme}.webp", quality=85, method=6)
     page.close()
 
 

@@ -301,6 +301,8 @@ def _tell(order: Order, folder: BatchFolder, outcome: Outcome, reader: Reader) -
     )
     if summary.clips_done:
         say(f"To look at them: {shlex.join(['clipmill', 'report', str(folder.root), '--open'])}")
+    if summary.failed or summary.in_doubt:
+        say(f"What went wrong, and what to do: {shlex.join(['clipmill', 'results', str(folder.root)])}")
     if reason:
         say(f"Paused: {reason}")
     if code in {Exit.PAUSED, Exit.INTERRUPTED, Exit.TERMINATED}:

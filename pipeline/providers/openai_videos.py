@@ -105,8 +105,8 @@ class OpenAIVideos:
         lists_models=True,
         outputs_max=1,
         id_lifetime_s=None,
-        cleans_up=True,
         key_is_optional=True,
+        cleans_up=True,
     )
 
     def __init__(self, account: Account | None, effects: Effects, *, patience: Patience | None = None) -> None:
@@ -185,7 +185,7 @@ class OpenAIVideos:
         return self._failure(outcome, "the clip", gone={404, 410})
 
     async def cleanup(self, receipt: Receipt) -> CleanupAnswer:
-        """`DELETE /videos/{id}` (OpenAI API reference, delete video); other servers answer as they like."""
+        """`DELETE /videos/{id}` (OpenAI API reference, delete video). Not every server has it."""
         if (wire := self._wire()) is None:
             return NotSent(message=NO_ACCOUNT)
         outcome = await wire.ask("DELETE", video_path(receipt))
@@ -193,12 +193,12 @@ class OpenAIVideos:
             record = outcome.record_or_none() or {}
             if record.get("deleted") is True or record.get("status") == "deleted" or outcome.status == 204:
                 return Deleted()
-            message = f"The server answered {outcome.status} and did not say that anything is deleted."
+            message = f"The server answered {outcome.status} and deleted nothing."
             return Refused(scope=Scope.ITEM, kind="not_deleted", message=message)
         if isinstance(outcome, Reply) and (outcome.status in {405, 501} or error_told(outcome).is_missing_route):
             message = "The server has no call that deletes a video."
             return Refused(scope=Scope.ITEM, kind="not_supported", message=message)
-        return gone_of(outcome, "the video", {404, 410}) or self._safe_failure(outcome)
+        return self._failure(outcome, "the clip", gone={404, 410})
 
     async def quote(self, request: GenerationRequest) -> QuoteAnswer:  # noqa: ARG002  # the protocol's
         """Refuse: the format has no call that prices a request."""

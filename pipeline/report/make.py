@@ -94,6 +94,7 @@ def report_of(
     return Report(
         name=summary.name,
         made_at=effects.clock.now(),
+        is_rehearsal=bool(reader.meta("rehearsal_speed")),
         next_command=next_command,
         states=summary.items,
         clips=len(clips),

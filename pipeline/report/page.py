@@ -42,6 +42,8 @@ class Report:
 
     name: str
     made_at: datetime
+    is_rehearsal: bool
+    """Whether the last run was against the sandbox that `run --sandbox` starts."""
     next_command: str
     """What the batch waits for; empty where nothing is left to do."""
     states: Mapping[State, int]

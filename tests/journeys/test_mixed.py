@@ -1,6 +1,6 @@
 """A mixed batch against vendors at their worst: every claim bills, any call may be lost, and nothing stays unexplained.
 
-The manifest is the package's own example: three providers, six models, files, samples, links, repeats, clean-up.
+The manifest is the package's own example, with clean-up: three providers, six models, files, samples, links, repeats.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ ENDS = {0, 3, 4, 5}
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Shop:
-    shutil.copy(MANIFESTS / "mixed.yaml", tmp_path / "m.yaml")
+    (tmp_path / "m.yaml").write_text((MANIFESTS / "mixed.yaml").read_text() + "cleanup: true\n")
     shutil.copytree(MANIFESTS / "inputs", tmp_path / "inputs")
     return Shop(tmp_path, "mixed")
 

@@ -325,6 +325,11 @@ async def test_what_comes_in_the_place_of_a_clip(script: Script, kind: type) -> 
     assert isinstance(await answered("fetch", script, RECEIPT, CLIP), kind)
 
 
+async def test_no_refusal_ends_a_job_that_was_accepted() -> None:
+    for status in (403, 409, 413, 422):
+        assert isinstance(await answered("look", answer({"error": {"message": "no"}}, status)), Transient)
+
+
 async def test_the_content_is_asked_for_by_the_escaped_id() -> None:
     receipt = Receipt(job_id="b64:a+b/c==", model="m", answer={})
     async with loopback(answer(MP4)) as server, provided(OpenAIVideos, server.url) as provider:
@@ -342,18 +347,18 @@ async def test_the_list_of_models_holds_names_alone() -> None:
 @pytest.mark.parametrize(
     ("script", "kind", "says"),
     [
-        (answer({"id": "v", "object": "video.deleted", "deleted": True}), Deleted, ""),
-        (answer({"id": "v", "status": "deleted"}), Deleted, ""),
+        (answer({"id": "v", "deleted": True}), Deleted, ""),
         (answer(b"", 204), Deleted, ""),
-        (answer({"id": "v", "deleted": False}), Refused, "did not say that anything is deleted"),
-        (answer({}), Refused, "did not say"),
-        (answer(b"<html>"), Refused, "did not say"),
-        (answer(b"<html>", 404), Refused, "not a videos API"),
+        (answer({"id": "v", "status": "deleted"}), Deleted, ""),
+        (answer({"id": "v", "deleted": False}), Refused, "deleted nothing"),
+        (answer({}), Refused, "deleted nothing"),
+        (answer(b"<html>"), Refused, "deleted nothing"),
+        (answer(b"<html>", 404), Refused, "OPENAI_VIDEOS_BASE_URL"),
         (answer({"error": "x"}, 500), Transient, "500"),
         (answer({"detail": "Not Found"}, 404), Refused, "no call that deletes"),
         (answer({"detail": "Method Not Allowed"}, 405), Refused, "no call that deletes"),
         (answer({"error": {"message": "Video not found"}}, 404), Gone, "Video not found"),
-        (answer({"error": {"message": "not over yet"}}, 400), Refused, "not over yet"),
+        (answer({"error": {"message": "not ready"}}, 400), Transient, "not ready"),
     ],
 )
 async def test_a_video_is_deleted_by_its_id_where_the_server_can(script: Script, kind: type, says: str) -> None:

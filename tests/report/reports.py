@@ -96,6 +96,7 @@ def report(*jobs: Job, name: str = "reefs", thumbnails: Mapping[str, str] | None
     made = Report(
         name=name,
         made_at=BEGAN + timedelta(hours=1),
+        is_rehearsal=False,
         next_command="",
         states=states,
         clips=len(clips),

@@ -57,9 +57,9 @@ def test_a_minute_is_counted_in_seconds_and_a_day_in_hours() -> None:
     day = finished_over_time([(BEGAN, 1), (BEGAN + timedelta(hours=20), 1)])
     assert minute is not None
     assert day is not None
-    assert minute.unit == "clips in 2 s"
+    assert minute.unit == "clips in 2 s, times in UTC"
     assert minute.bars[0].says == "12:00:00: 1 clip"
-    assert day.unit == "clips in 30 min"
+    assert day.unit == "clips in 30 min, times in UTC"
     assert [bar.says for bar in day.bars] == ["12:00: 1 clip", "08:00: 1 clip"]
 
 

@@ -132,6 +132,11 @@ def test_a_batch_that_went_well_has_nothing_that_needs_anyone() -> None:
     assert "What needs you" not in text
 
 
+def test_a_rehearsal_says_that_nothing_was_bought() -> None:
+    assert "nothing was bought" in seen(render(report(job("a"), is_rehearsal=True))).text
+    assert "nothing was bought" not in seen(render(report(job("a")))).text
+
+
 def test_an_empty_batch_has_a_page_too() -> None:
     assert "There is nothing in this batch yet." in seen(render(report())).text
 

@@ -144,6 +144,9 @@ class Batch:
     """Providers that stand in for the installed ones, by name."""
     results_every_s: float = RESULTS_EVERY_S
     """The least time between two rewrites of the results."""
+    root: Path = ROOT
+    """The batch's folder; another one where the world is the real one."""
+    base_urls: dict[str, str] = field(default_factory=lambda: BASE_URLS)
     progress: Progress = field(default_factory=Progress)
     """That of the latest run."""
 
@@ -167,7 +170,7 @@ class Batch:
         self, effects: Effects, stop: Stop, on_change: OnChange | None = None, chosen: frozenset[str] | None = None
     ) -> Outcome:
         """What one process does."""
-        folder = BatchFolder(ROOT)
+        folder = BatchFolder(self.root)
         make_folder(effects.files, folder.root)
         ledger = await Ledger.open(folder.ledger, effects, {"pid": 1})
         with reading(folder.ledger, effects) as reader:
@@ -206,7 +209,7 @@ class Batch:
     def seat(self, name: str, effects: Effects) -> Seat:
         """Return a provider with a key."""
         factory = self.factory(name)
-        account = Account(key=self.key, base_url=BASE_URLS[name])
+        account = Account(key=self.key, base_url=self.base_urls[name])
         documented = factory.capabilities.limits
         limits = {
             "in_flight": 100,

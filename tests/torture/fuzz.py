@@ -31,6 +31,8 @@ CHUNK = 500
 """Runs made in one go; a world that answers them grows with each."""
 RUN_MOST_S = 20
 SHOWN_MOST = 10
+SAID_EVERY = 10_000
+"""Runs between two lines of progress."""
 
 
 class TooLong(Exception):
@@ -76,7 +78,7 @@ def fuzz(names: Sequence[str], runs: int, seed: int, jobs: int) -> int:
         began_s = time.monotonic()
         failures: list[str] = []
         made = 0
-        with ProcessPoolExecutor(jobs, max_tasks_per_child=20) as pool:
+        with ProcessPoolExecutor(jobs) as pool:
             starts = range(0, runs, CHUNK)
             pending = [(at, pool.submit(play, name, seed, at, min(CHUNK, runs - at))) for at in starts]
             for at, future in pending:
@@ -87,6 +89,8 @@ def fuzz(names: Sequence[str], runs: int, seed: int, jobs: int) -> int:
                     break
                 made += chunk.runs
                 failures += chunk.failures
+                if made % SAID_EVERY == 0:
+                    print(f"{name}: {made} runs, {len(failures)} failures", flush=True)
         took_s = time.monotonic() - began_s
         print(f"{name}: seed {seed}: {made} runs in {took_s:.0f} s, {len(failures)} failures", flush=True)
         for failure in failures[:SHOWN_MOST]:
