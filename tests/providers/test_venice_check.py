@@ -139,7 +139,7 @@ def test_a_model_that_no_public_list_names_is_warned_of() -> None:
         (asked(**KEYED, keyframes=[FRAME | {"frame_index": 121}]), "keyframes", "ends with frame 120; there is no"),
         (asked(**VEO, keyframes=[FRAME]), "keyframes", "not known to take keyframes"),
         (asked(**{**SEEDANCE, "reference_images": None}, reference_audios=["https://x/a.mp3"]), "reference_audios",
-         "beside an image or a video alone"),
+         "cannot be the only reference"),
         (asked(**SEEDANCE, reference_documents=["https://x/a.pdf"]), "reference_documents", "not known to take"),
     ],
 )  # fmt: skip
