@@ -187,7 +187,8 @@ def duration_problems(asked: Any, model: Model) -> Iterator[RequestProblem]:
     durations = model.durations_s or ()
     if not durations:
         if asked is not None:
-            yield error("duration_seconds", f"{model.id} takes the length of the clip it is given; leave duration_seconds out.")
+            message = f"{model.id} takes the length of the clip it is given; leave duration_seconds out."
+            yield error("duration_seconds", message)
     elif asked is None:
         if model.kind != "video-to-video":  # which follows the clip that it is given
             yield error("duration_seconds", f"{model.id} needs a duration; write duration_seconds: {durations[0]}.")

@@ -118,7 +118,7 @@ def test_a_model_that_no_public_list_names_is_warned_of() -> None:
         (asked(model="runway-gen4-5-text", prompt="x" * 1001), "prompt", "takes 1000 at most"),
         (asked(model="wan-2.6-image-to-video", duration_seconds=5), "image", "needs the image"),
         (asked(model="topaz-video-upscale", prompt=""), "video", "needs the video"),
-        (asked(model="topaz-video-upscale", video="u", duration_seconds=5), "duration_seconds", "leave duration_seconds out"),
+        (asked(model="topaz-video-upscale", video="u", duration_seconds=5), "duration_seconds", "_seconds out"),
         (asked(**{**KLING, "reference_images": []}), "reference_images", "needs a reference"),
         (asked(**{**KLING, "reference_images": ["a"] * 5}), "reference_images", "takes 4 reference_images at most"),
         (asked(**{**KLING, "reference_images": ["a"] * 4}, elements=["b"] * 4), "reference_images", "7 images, "),
