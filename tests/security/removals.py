@@ -23,7 +23,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline import effects
-from pipeline.cli import console, elsewhere, history, keys, main, pricing, rehearsal, run_cmd, secrecy, session, spreadsheet
+from pipeline.cli import (
+    console,
+    elsewhere,
+    history,
+    keys,
+    main,
+    pricing,
+    rehearsal,
+    run_cmd,
+    secrecy,
+    session,
+    spreadsheet,
+)
 from pipeline.clips import download
 from pipeline.effects import SystemFiles, SystemLocks
 from pipeline.ledger import database, emergency
