@@ -280,6 +280,11 @@ class Ledger:
         heads: list[JobHead] = await self._alone(self._writer.heads)
         return heads
 
+    async def undecoded(self) -> list[tuple[str, int]]:
+        """Return the id and revision of every finished job with a clip that no decoder has seen."""
+        found: list[tuple[str, int]] = await self._alone(self._writer.undecoded)
+        return found
+
     async def committed_usd(self) -> float:
         """Return what is spent, reserved or in doubt, over all items."""
         return float(await self._alone(self._writer.committed_usd))

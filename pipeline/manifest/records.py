@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pipeline.clips.acceptance import Acceptance
 from pipeline.manifest.model import Entry, Limits, Manifest, Price, ProviderSettings
 
 if TYPE_CHECKING:
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pipeline.manifest.model import Places
+
+DURATIONS = ("min_duration", "max_duration")
 
 
 def entry_of(index: int, value: Mapping[str, Any]) -> Entry:
@@ -29,6 +32,13 @@ def entry_of(index: int, value: Mapping[str, Any]) -> Entry:
         repeat=value.get("repeat", 1),
         metadata=value.get("metadata", {}),
     )
+
+
+def acceptance_of(value: Mapping[str, Any]) -> Acceptance:
+    """Return the record of `accept`."""
+    seconds = {f"{name}_s": value[f"{name}_seconds"] for name in DURATIONS if f"{name}_seconds" in value}
+    rest = {name: told for name, told in value.items() if not name.endswith("_seconds")}
+    return Acceptance(**seconds, **rest)
 
 
 def manifest_of(
@@ -51,6 +61,7 @@ def manifest_of(
             name: ProviderSettings(limits=Limits(**settings.get("limits", {})), options=settings.get("options", {}))
             for name, settings in top.get("providers", {}).items()
         },
+        accept=acceptance_of(top.get("accept", {})),
         places=places,
         text_sha256=digest,
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
+from pipeline.clips.acceptance import contradictions
 from pipeline.errors import InputError, Problem, ProblemsFound, Severity
 from pipeline.planning.cost import Cost, Estimate, cost_of, estimate, quote_key
 from pipeline.planning.draft import source_at, source_of
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from pipeline.clips.acceptance import Acceptance
     from pipeline.effects import Effects
     from pipeline.manifest.model import Limits, Manifest, Price
     from pipeline.planning.draft import Draft, Settings
@@ -74,6 +76,7 @@ class Plan:
     provider_limits: Mapping[str, EffectiveLimits]
     """What holds for each provider that the items use."""
     prices: Mapping[str, Price]
+    accept: Acceptance
     cleanup: bool
     """Whether the providers' copies are deleted once a clip is here."""
     estimate: Estimate
@@ -147,6 +150,7 @@ def make_plan(
         limits=manifest.limits,
         provider_limits=planner.limits(),
         prices=manifest.prices,
+        accept=manifest.accept,
         cleanup=manifest.cleanup,
         estimate=_estimate(items),
         warnings=tuple(told),
@@ -314,6 +318,9 @@ class _Planner:
         for problem in provider.check(request):
             is_fine &= problem.severity is not Severity.ERROR
             self._tell(draft, problem.field, problem.message, problem.severity)
+        for name, message in contradictions(self._manifest.accept, request.parameters):
+            is_fine = False
+            self._tell(draft, ("parameters", name), message, Severity.ERROR)
         return is_fine
 
     def _tell(self, draft: Draft, field: tuple[str | int, ...], message: str, severity: Severity) -> None:

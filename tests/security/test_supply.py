@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "pipeline"
-LOCKS = (ROOT / "requirements" / "dev.txt", ROOT / "requirements" / "supply.txt")
+LOCKS = tuple(ROOT / "requirements" / f"{name}.txt" for name in ("dev", "judges", "supply"))
 
 # T24
 
