@@ -69,14 +69,15 @@ def _resolution(asked: Any, facts: ClipFacts) -> str:
         sides = ((facts.width, int(size[1])), (facts.height, int(size[2])))
         agrees = all(abs(found - wanted) <= SIDE_SLACK * wanted for found, wanted in sides)
         return "" if agrees else f"The clip is {facts.width}x{facts.height}; {asked} was asked for."
-    wanted = _short_sides(asked)
+    wanted = short_sides(asked)
     short = min(facts.width, facts.height)
     if not wanted or any(abs(short - side) <= SIDE_SLACK * side for side in wanted):
         return ""
     return f"The clip is {facts.width}x{facts.height}; {asked} was asked for."
 
 
-def _short_sides(asked: Any) -> tuple[int, ...]:
+def short_sides(asked: Any) -> tuple[int, ...]:
+    """Return how long the shorter side is in a resolution such as 720p, in pixels; empty for any other word."""
     if not isinstance(asked, str):
         return ()
     lines = LINES.fullmatch(asked)
