@@ -22,7 +22,7 @@ DURATION_SLACK = 0.10
 ASPECT_SLACK = 0.02
 """Encoders want sides that divide by 8 or 16, so 480p at 16:9 is 848 or 854 wide."""
 
-SHORT_SIDE_SLACK = 0.02
+SIDE_SLACK = 0.02
 """For the same reason 1080p can be 1088 high."""
 
 RATIO = re.compile(r"(\d+(?:\.\d+)?):(\d+(?:\.\d+)?)", re.ASCII)
@@ -67,11 +67,11 @@ def _resolution(asked: Any, facts: ClipFacts) -> str:
     size = PIXELS.fullmatch(asked) if isinstance(asked, str) else None
     if size:
         sides = ((facts.width, int(size[1])), (facts.height, int(size[2])))
-        agrees = all(abs(found - wanted) <= SHORT_SIDE_SLACK * wanted for found, wanted in sides)
+        agrees = all(abs(found - wanted) <= SIDE_SLACK * wanted for found, wanted in sides)
         return "" if agrees else f"The clip is {facts.width}x{facts.height}; {asked} was asked for."
     wanted = short_sides(asked)
     short = min(facts.width, facts.height)
-    if not wanted or any(abs(short - side) <= SHORT_SIDE_SLACK * side for side in wanted):
+    if not wanted or any(abs(short - side) <= SIDE_SLACK * side for side in wanted):
         return ""
     return f"The clip is {facts.width}x{facts.height}; {asked} was asked for."
 
