@@ -170,6 +170,7 @@ def play(number: int, sequences: int) -> Seen:
         suppress_health_check=list(HealthCheck),
         print_blob=False,
     )
+    heard, sys.unraisablehook = sys.unraisablehook, lambda _: None
     with warnings.catch_warnings():
         # A killed process leaves coroutines behind that nobody will ever await: that is what being killed means.
         warnings.simplefilter("ignore")
@@ -178,6 +179,8 @@ def play(number: int, sequences: int) -> Seen:
         except Exception as error:
             notes = "\n".join(getattr(error, "__notes__", []))
             Operators.seen.failure = f"seed {number}: {error!r}\n{notes}"
+        finally:
+            sys.unraisablehook = heard
     return Operators.seen
 
 
