@@ -19,7 +19,7 @@ from pipeline.cli.decoded import cores, decoding_beside
 from pipeline.cli.descriptors import make_room, needed
 from pipeline.cli.elsewhere import note_folder
 from pipeline.cli.epoch import begin_epoch
-from pipeline.cli.pricing import Asking, price_what_is_left
+from pipeline.cli.pricing import Wish, price
 from pipeline.cli.rehearsal import sandbox_child
 from pipeline.cli.seats import make_seats
 from pipeline.cli.settings import BatchSettings
@@ -41,7 +41,7 @@ from pipeline.runner.reconcile import OnChange, compare, refuse_undecided, write
 from pipeline.runner.stop import Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping, Set
 
     from pipeline.effects import Effects, Shelf
     from pipeline.ledger.reader import Reader, Summary
@@ -57,7 +57,7 @@ class Order:
     root: Path
     plan: Plan | None
     """What to write into the ledger first; None to go on from the ledger alone."""
-    chosen: frozenset[str] | None
+    chosen: Container[str] | None
     """The ids that may be submitted; None for all."""
     on_change: OnChange | None
     max_cost_usd: float | None
@@ -88,7 +88,7 @@ async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) 
         ClipmillError: with the exit code that the command is to return.
     """
     if order.plan is not None and not order.rehearsal:
-        for name in {item.provider for item in order.plan.items}:
+        for name in {model.provider for model in order.plan.estimate.models}:
             account_from(environ, find_provider(name).capabilities)  # a missing key is told before anything is made
     if not order.rehearsal:
         effects = replace(effects, shelf=SystemShelf(state_folder(environ) / "budgets"))
@@ -117,11 +117,11 @@ async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) 
             stack.push_async_callback(seat.provider.close)
         if tight := make_room(needed(seat.limits for seat in seats.values())):
             say(tight)
+        wish = Wish(listed=settings.prices, chosen=order.chosen, may_ask=not order.rehearsal and not order.yes)
         where = {name: (seat.base_url, seat.account) for name, seat in seats.items()}
         quotes = SystemShelf(state_folder(environ) / "quotes")
         kept = None if order.rehearsal else KeptQuotes(quotes, effects.clock, where)
-        asking = Asking(chosen=order.chosen, rehearsal=order.rehearsal, yes=order.yes)
-        prices = await price_what_is_left(asking, settings, seats, folder, effects, kept)
+        prices = await price(wish, seats, folder, effects, kept)
         progress = Progress()
         decoding = await stack.enter_async_context(
             decoding_beside(ledger, folder, settings.accept, effects, progress.note, max(1, cores() - 1))
@@ -181,10 +181,8 @@ async def _settle_plan(order: Order, ledger: Ledger, effects: Effects) -> BatchS
         settings = BatchSettings.from_json(stored).allowing(order.allowed)
     else:
         with reading(ledger.path, effects) as reader:
-            difference = compare(plan.items, reader.jobs())
-        refuse_undecided(difference, order.on_change)
-        now = effects.clock.now()
-        await write_plan(ledger, difference, [item.id for item in plan.items], order.on_change, now)
+            refuse_undecided(compare(plan.items, reader), order.on_change)
+            await write_plan(ledger, plan.items, reader, order.on_change, effects.clock.now())
         settings = replace(BatchSettings.of_plan(plan), by_list=order.by_list)
         await ledger.write_meta({"name": plan.name})
     await ledger.write_meta({"settings": settings.to_json()})
@@ -200,7 +198,8 @@ async def _settle_plan(order: Order, ledger: Ledger, effects: Effects) -> BatchS
 
 def _tell(order: Order, folder: BatchFolder, outcome: Outcome, reader: Reader) -> Exit:
     summary = reader.summary()
-    code = exit_code(reader.states(), order.chosen, outcome)
+    states = set(summary.items) if order.chosen is None else reader.states_of(order.chosen)
+    code = exit_code(states, outcome)
     done = summary.count(State.DONE)
     resume = shlex.join(["clipmill", "resume", str(folder.root)])
     reason = " ".join(outcome.paused_because) or None
@@ -251,11 +250,10 @@ def _spent(summary: Summary) -> str:
     return ", ".join(parts)
 
 
-def exit_code(states: Mapping[str, State], chosen: frozenset[str] | None, outcome: Outcome) -> Exit:
-    """Return how a run ends: a signal before a pause before doubts before failures."""
+def exit_code(mine: Set[State], outcome: Outcome) -> Exit:
+    """Return how a run ends, by the states of the items that it was about: a signal, a pause, doubts, failures."""
     if outcome.signal:
         return Exit.INTERRUPTED if outcome.signal == signal.SIGINT else Exit.TERMINATED
-    mine = {state for item_id, state in states.items() if chosen is None or item_id in chosen}
     if outcome.paused_because and mine - {State.DONE}:
         return Exit.PAUSED
     if mine & IN_DOUBT:

@@ -1,7 +1,7 @@
-"""An operator's machine: one batch in a simulated world, all that a person can do to it, and a small model of the money.
+"""An operator's world: one batch, all that a person can do to it, and a small model of the money.
 
-The model knows what every prompt was charged and how often it may be: once, and once more for each time the operator said
-so. Everything else is read off the world: the vendor's bill, the ledger, and the files.
+The model knows what every prompt was charged and how often it may be: once, and once more for each time the operator
+said so. Everything else is read off the world: the vendor's bill, the ledger, and the files.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import random
 import signal
 import sqlite3
 from collections import Counter
-from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -40,7 +39,7 @@ from tests.torture.scenarios import PRICES
 from tests.torture.witness import true_clip
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from pipeline.effects import Effects
     from pipeline.jobs.job import Job
