@@ -12,7 +12,7 @@ DEMO := manifests/quickstart.yaml
 DEMO_FOLDER := output/quickstart-sandbox
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check judges torture torture-long attack bench lock sbom screenshots docs clean
+.PHONY: help demo test check judges torture torture-long attack load bench lock sbom screenshots docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,7 +31,7 @@ check: $(VENV)/.dev ## Lint, formatting and types
 
 judges: $(VENV)/.judges ## Run the tests that need other programs; what is missing is named and skipped
 	@for part in ffprobe:"nobody else reads the clips" chromium:"nobody looks at the report" \
-	  npm:"no stranger's client is tried" fusermount3:"no power is cut" strace:"no order of calls is checked"; do \
+	  fusermount3:"no power is cut" strace:"no order of calls is checked"; do \
 	  command -v "$${part%%:*}" >/dev/null || echo "missing: $${part%%:*} ($${part#*:})"; done
 	@$(BIN)/python -m pytest -q -m judge -rs || [ $$? -eq 5 ]
 
@@ -64,6 +64,9 @@ torture-long: $(VENV)/.dev ## Every simulated point and 50 SIGKILLs of each of S
 .killed-long-%:
 	@$(TORTURE).sigkill --provider $* --kills 25 --seed $(FROM) --seeds $(SEEDS) --state torture-kills-$*.state
 
+load: $(VENV)/.dev ## Long manifests, many jobs, storms, a soak of 20 minutes (about an hour)
+	@$(TORTURE).load
+
 bench: $(VENV)/.dev ## Run the benchmarks
 	@set -e; for script in benchmarks/bench_*.py; do \
 	  [ -e "$$script" ] || { echo "There is no benchmarks/bench_*.py."; break; }; \
@@ -73,6 +76,8 @@ RESOLVE := $(VENV)/supply/bin/uv pip compile --quiet --universal --python-versio
 lock: $(VENV)/.supply ## Renew the locks; nothing that is younger than a week is taken
 	@$(RESOLVE) --no-header --exclude-newer "7 days" --extra all --group dev pyproject.toml -o requirements/dev.txt
 	@$(RESOLVE) --no-header --exclude-newer "7 days" --group supply pyproject.toml -o requirements/supply.txt
+	@$(RESOLVE) --no-header --exclude-newer "7 days" --extra all --group dev --group judges -c requirements/dev.txt \
+	  pyproject.toml -o requirements/judges.txt
 
 sbom: $(VENV)/.supply ## Write build/sbom.json, the bill of materials of the lock (CycloneDX)
 	@mkdir -p build
@@ -114,7 +119,7 @@ $(VENV)/.supply: requirements/supply.txt | $(VENV)/made
 	@$(VENV)/supply/bin/python -m pip $(QUIETLY) install $(HASHED) -r requirements/supply.txt
 	@touch $@
 
-$(VENV)/.judges: pyproject.toml | $(VENV)/.dev
+$(VENV)/.judges: requirements/judges.txt | $(VENV)/.dev
 	@echo "Installing what the judges need into $(VENV) ..."
-	@$(PIP) install --group judges
+	@$(LOCKED) -r requirements/judges.txt
 	@touch $@

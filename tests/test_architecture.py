@@ -25,7 +25,7 @@ LAYERS = (  # each line may import only from the lines below it
     {"planning"},
     {"manifest"},
     {"providers", "clips"},
-    {"durable", "paths"},
+    {"durable", "names", "pages", "paths"},
     {"errors", "effects"},
 )
 BESIDE = {"sandbox": {"errors", "effects", "durable"}}

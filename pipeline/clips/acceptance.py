@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from pipeline.clips.compare import SHORT_SIDE_SLACK, short_sides
+from pipeline.clips.compare import SIDE_SLACK, short_sides
 from pipeline.clips.probe import DecodeFacts
 
 if TYPE_CHECKING:
@@ -136,9 +136,9 @@ def _of_boxes(rules: Acceptance, facts: Mapping[str, Any], size_bytes: int) -> I
     if rules.max_duration_s is not None and lasts > rules.max_duration_s + HAIR:
         yield f"It lasts {lasts:.2f} s; at most {rules.max_duration_s:g} s are wanted."
     width, height = facts.get("width") or 0, facts.get("height") or 0
-    if rules.min_resolution and min(width, height) < (1 - SHORT_SIDE_SLACK) * min(short_sides(rules.min_resolution)):
+    if rules.min_resolution and min(width, height) < (1 - SIDE_SLACK) * min(short_sides(rules.min_resolution)):
         yield f"It is {width}x{height}; at least {rules.min_resolution} is wanted."
-    if rules.max_resolution and min(width, height) > (1 + SHORT_SIDE_SLACK) * max(short_sides(rules.max_resolution)):
+    if rules.max_resolution and min(width, height) > (1 + SIDE_SLACK) * max(short_sides(rules.max_resolution)):
         yield f"It is {width}x{height}; at most {rules.max_resolution} is wanted."
     if rules.min_fps is not None and fps < rules.min_fps - HAIR:
         yield f"It has {fps:.2f} frames a second; at least {rules.min_fps:g} are wanted."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from pipeline.clips.acceptance import judge
@@ -13,13 +14,15 @@ from pipeline.jobs.trouble import trouble_of, what_to_do
 from pipeline.ledger.reader import reading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from pipeline.clips.acceptance import Acceptance
     from pipeline.effects import Effects, Files
     from pipeline.jobs.job import Clip, Job
     from pipeline.paths import BatchFolder
 
+LINES = 500
+"""Lines written at once."""
 CLIP_FACTS = ("duration_s", "width", "height", "fps", "has_audio", "codec", "frames", "fragmented", "decoded")
 
 
@@ -54,9 +57,17 @@ def write_results(jobs: Iterable[Job], rules: Acceptance, folder: BatchFolder, f
     Raises:
         DiskRefused: the old file is left as it was.
     """
-    lines = [json.dumps(result(job, rules), ensure_ascii=False) for job in jobs]
-    write_atomically(files, folder.results, ("\n".join(lines) + "\n" if lines else "").encode())
-    return len(lines)
+    count = 0
+
+    def pieces() -> Iterator[bytes]:
+        nonlocal count
+        lines = (json.dumps(result(job, rules), ensure_ascii=False) + "\n" for job in jobs)
+        while some := list(islice(lines, LINES)):
+            count += len(some)
+            yield "".join(some).encode()
+
+    write_atomically(files, folder.results, pieces())
+    return count
 
 
 def rewrite_results(folder: BatchFolder, effects: Effects) -> None:

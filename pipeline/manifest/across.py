@@ -5,12 +5,14 @@ Entries come in one by one, and little of each is kept; at the end the top level
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.clips.compare import short_sides
 from pipeline.errors import Severity
 from pipeline.manifest.words import Complaint, nearest, shown
+from pipeline.names import Names
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -23,13 +25,16 @@ NEEDS_NO_PROMPT: Final = frozenset({"video", "upscale_factor"})
 class AllEntries:
     """Everything about the entries that outlives them; `note` adds one, `complaints` judges at the end."""
 
-    first_with_id: dict[str, int] = field(default_factory=dict)
-    """The index of the first entry with each id, in small letters."""
+    ids: Names = field(default_factory=Names)
+    """All ids, in small letters."""
+    first_with_id: array[int] = field(default_factory=lambda: array("I"))
+    """The index of the first entry with each of them."""
     used: set[tuple[str | None, str | None]] = field(default_factory=set)
     """Which providers and models the entries name; None where they inherit."""
     lacking: dict[str, tuple[int, int]] = field(default_factory=dict)
     """By `provider` and `model`: the index of the first entry that names none, and how many there are."""
-    without_prompt: list[int] = field(default_factory=list)
+    without_prompt: array[int] = field(default_factory=lambda: array("I"))
+    """The indices of the entries that have none of their own."""
 
     def note(self, index: int, sound: Mapping[str, Any], keys: Collection[str]) -> int | None:
         """Remember an entry by those of its values that are sound; `keys` are all that it has.
@@ -51,8 +56,10 @@ class AllEntries:
         name = sound.get("id")
         if name is None:
             return None
-        folded = name.lower()
-        first = self.first_with_id.setdefault(name if folded == name else folded, index)
+        number = self.ids.add(name.lower())
+        if number == len(self.first_with_id):
+            self.first_with_id.append(index)
+        first = self.first_with_id[number]
         return first if first != index else None
 
     def _lack(self, key: str, index: int) -> None:

@@ -165,7 +165,8 @@ class Manifest:
     provider: str | None = None
     model: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    entries: tuple[Entry, ...]
+    entries: Sequence[Entry]
+    """Of a long manifest they lie in a temporary file: read them one after the other."""
     limits: Limits = field(default_factory=Limits)
     cleanup: bool = False
     """Whether the provider's copies are deleted once a clip is here."""

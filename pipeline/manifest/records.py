@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import fields
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.clips.acceptance import Acceptance
 from pipeline.manifest.model import Entry, Limits, Manifest, Price, ProviderSettings
@@ -14,6 +16,16 @@ if TYPE_CHECKING:
     from pipeline.manifest.model import Places
 
 DURATIONS = ("min_duration", "max_duration")
+
+
+ENTRY_FIELDS: Final = tuple(field.name for field in fields(Entry))
+pack_entry: Final = attrgetter(*ENTRY_FIELDS)
+"""What is kept of an entry in a page."""
+
+
+def unpack_entry(values: Sequence[Any]) -> Entry:
+    """Make the entry of what `pack_entry` kept."""
+    return Entry(**dict(zip(ENTRY_FIELDS, values, strict=True)))
 
 
 def entry_of(index: int, value: Mapping[str, Any]) -> Entry:
@@ -53,7 +65,7 @@ def manifest_of(
         provider=top.get("provider"),
         model=top.get("model"),
         parameters=top.get("parameters", {}),
-        entries=tuple(entries),
+        entries=entries,
         limits=Limits(**top.get("limits", {})),
         cleanup=top.get("cleanup", False),
         prices={name: Price(**price) for name, price in top.get("prices", {}).items()},

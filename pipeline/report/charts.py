@@ -20,6 +20,8 @@ STEPS_S = (1, 2, 5, 10, 15, 30, *(60 * n for n in (1, 2, 5, 10, 15, 30)), *(3600
 DAY_S = 86_400
 LAST_TICK = 0.86
 """The place of the plot after which a word would run over its edge."""
+WIDEST = 9.0
+"""A bar's place, in percent, however few there are: a slab says no more than a bar."""
 GAP = 0.16
 """The part of a bar's place that is left free beside it."""
 
@@ -123,10 +125,11 @@ def _round_step(least: float) -> float:
 
 def _bars(counts: Sequence[int], says: Callable[[int], str]) -> tuple[Bar, ...]:
     place_width, most = 100 / len(counts), _ceiling(max(counts))
+    drawn_width = min(place_width, WIDEST)
     return tuple(
         Bar(
-            left=round((place + GAP / 2) * place_width, 3),
-            width=round((1 - GAP) * place_width, 3),
+            left=round(place * place_width + GAP / 2 * drawn_width, 3),
+            width=round((1 - GAP) * drawn_width, 3),
             height=round(100 * number / most, 3),
             says=says(place),
         )

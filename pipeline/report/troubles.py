@@ -104,7 +104,7 @@ def _not_accepted(turned_down: list[tuple[Job, list[str]]], folder: str) -> Trou
         committed_usd=sum(job.committed_usd for job, _ in turned_down),
         message=message,
         variants=variants,
-        advice="They are paid for and kept, and left out of exports. Loosen `accept` in the manifest, or buy new ones.",
+        advice="They are paid for and kept, and left out of exports. Loosen the manifest's rules, or buy new ones.",
         command=shlex.join(["clipmill", "retry", folder, "--rejected-clips"]),
     )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -20,12 +21,12 @@ from pipeline.runner.collect import fetch_outputs
 from pipeline.runner.expiry import by_expiry, countdown
 from pipeline.runner.lane import Lane
 from pipeline.runner.looks import look_at_jobs
-from pipeline.runner.planned import Head
+from pipeline.runner.planned import Unread
 from pipeline.runner.recover import recover
 from pipeline.runner.submit import submit_planned
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Container, Iterable, Mapping
 
     from pipeline.jobs.job import Job
     from pipeline.runner.context import RunContext, Seat
@@ -59,7 +60,7 @@ class BatchRun:
     run: RunContext
     seats: Mapping[str, Seat]
     """By provider; every provider that has something to do has one."""
-    chosen: frozenset[str] | None
+    chosen: Container[str] | None
     """The ids that may be submitted; None for all. What is already at a vendor is finished in any case."""
     stop: Stop
     checkpoint: Callable[[], Awaitable[None]] | None = None
@@ -102,14 +103,17 @@ class BatchRun:
             lane.schedule.take_up({key: law for key, law in learned.items() if key.startswith(f"{name}/")})
         progress = self.run.progress
         progress.spent_usd = await self.run.ledger.committed_usd()
-        for head in await self.run.ledger.heads():
-            chosen = self.chosen is None or head.item_id in self.chosen
-            progress.items += chosen or head.state is not State.PLANNED
-            progress.done += head.state is State.DONE
-            progress.failed += head.state in UNSUCCESSFUL
-            progress.in_doubt += head.state in IN_DOUBT
-            if head.state is State.PLANNED and chosen:
-                self.lanes[head.provider].planned.add(Head(head.item_id, head.revision, head.model))
+        planned = await self.run.ledger.planned_counts(self.chosen)
+        for name, lane in self.lanes.items():
+            counts = Counter({model: count for (provider, model), count in planned.items() if provider == name})
+            lane.planned.expect(counts, Unread(self.run.ledger, name, self.chosen))
+            if lane.planned.hungry:
+                await lane.planned.read_on()
+        counted = await self.run.ledger.counts()
+        progress.items += planned.total() + sum(counted.values()) - counted.get(State.PLANNED, 0)
+        progress.done += counted.get(State.DONE, 0)
+        progress.failed += sum(counted.get(state, 0) for state in UNSUCCESSFUL)
+        progress.in_doubt += sum(counted.get(state, 0) for state in IN_DOUBT)
 
     async def _stop_a_crash_loop(self) -> None:
         """Buy nothing after several runs in a row that died and each left a doubt: every one may have cost a clip."""

@@ -10,6 +10,7 @@ from pipeline.cli.comparison import LISTED_MOST, compared, comparison_text
 from pipeline.jobs.state import EventKind
 from tests.cli.batches import CLAIMED, DONE, Item, make_batch, one_of_each, planned, started
 from tests.cli.front_door import call
+from tests.cli.vendors import Shop
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,3 +97,18 @@ def test_the_text_and_the_sums_are_of_the_same_rows(tmp_path: Path) -> None:
     found = compared(rows)
     assert (found.expected_usd, found.counted_usd) == (6.4, 9.6)
     assert "$9.60 is counted" in comparison_text(rows)
+
+
+def test_a_run_with_failures_says_where_it_is_told_what_to_do(tmp_path: Path) -> None:
+    shop = Shop(tmp_path, "venice")
+    with shop.open():
+        said = shop.call("run", shop.write("fox", "deer"), "--json")
+        assert "What went wrong" not in said.err
+    with shop.open("generation-failure=1"):
+        said = shop.call("run", shop.write("fox", "deer", "wave"))
+        assert said.code == 3
+        assert "What went wrong, and what to do: clipmill results output/shop" in said.err.replace(
+            str(tmp_path) + "/", ""
+        )
+        text = shop.call("results", "output/shop").out
+        assert "wave (item): The provider gave the money back. Change what the message names" in text

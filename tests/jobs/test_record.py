@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pipeline.errors import LedgerError
-from pipeline.jobs.job import CostIs
+from pipeline.jobs.job import CleanUp, CostIs
 from pipeline.jobs.record import IllegalMove, apply
 from pipeline.jobs.state import MOVES, ClipState, EventKind, State
 from pipeline.providers.answers import Billing
@@ -534,3 +534,29 @@ def test_no_event_changes_the_job_it_is_applied_to(state: State) -> None:
         apply(job, event(kind, **ANYTHING))
 
     assert job == same
+
+
+def test_a_clean_up_is_remembered_and_forgotten_with_a_clip_that_is_missing() -> None:
+    done = tell(
+        (E.ITEM_PLANNED, planned()),
+        (E.SUBMIT_STARTED, HERE | price(1.0)),
+        (E.SUBMIT_ACCEPTED, {"receipt": receipt()}),
+        (E.CLIP_STORED, stored()),
+        (E.CLIP_PUBLISHED, {"index": 0, "file": "clips/fox.mp4"}),
+    )
+    cleaned, refused = tell((E.CLEANED_UP, {}), job=done), tell((E.CLEANUP_REFUSED, {"why": "no"}), job=done)
+    assert (cleaned.state, cleaned.cleanup, refused.cleanup) == (State.DONE, CleanUp.DONE, CleanUp.REFUSED)
+    missing = tell((E.CLIP_MISSING, {"index": 0}), job=cleaned)
+    assert (missing.state, missing.cleanup) == (State.SUBMITTED, CleanUp.NONE)
+
+
+@pytest.mark.parametrize("kind", [EventKind.CLEANED_UP, EventKind.CLEANUP_REFUSED])
+def test_nothing_but_a_done_job_is_cleaned_up(kind: EventKind) -> None:
+    job = tell(
+        (E.ITEM_PLANNED, planned()),
+        (E.SUBMIT_STARTED, HERE | price(1.0)),
+        (E.SUBMIT_ACCEPTED, {"receipt": receipt()}),
+        (E.CLIP_STORED, stored()),
+    )
+    with pytest.raises(IllegalMove):
+        tell((kind, {}), job=job)

@@ -20,6 +20,7 @@ from pipeline.jobs.codec import (
     request_to_json,
 )
 from pipeline.jobs.event import Event
+from pipeline.jobs.job import CleanUp, CostIs
 from pipeline.jobs.state import CLIP_MOVES, ENDED, IN_DOUBT, MOVES, ClipState, EventKind, State
 from tests.jobs.histories import Walk, fold
 
@@ -145,3 +146,15 @@ def test_an_event_is_read_back_as_it_was_written(random: Random) -> None:
 def test_what_is_absent_is_read_as_absent() -> None:
     assert receipt_from_json(None) is None
     assert failure_from_json(None) is None
+
+
+def test_a_job_of_a_ledger_from_before_prices_were_kept_apart_is_read() -> None:
+    job = lived(Random(7), 12)[1][-1]
+    written = job_to_json(job)
+    for younger in ("expected_usd", "expected_is", "cleanup"):
+        del written[younger]
+
+    read = job_from_json(written)
+
+    assert (read.expected_usd, read.expected_is, read.cleanup) == (None, CostIs.UNKNOWN, CleanUp.NONE)
+    assert (read.state, read.reserved_usd, read.clips) == (job.state, job.reserved_usd, job.clips)

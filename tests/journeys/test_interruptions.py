@@ -30,7 +30,9 @@ clips:
 MODELS = {
     "modelmax": "model: veo-3\nparameters: {duration_seconds: 4}",
     "venice": "model: wan-2-7-text-to-video\nparameters: {duration_seconds: 5, aspect_ratio: 16:9, resolution: 720p}",
+    "openai-videos": "model: sora-2\nparameters: {duration_seconds: 4, resolution: 1280x720}",
 }
+SUBMITS = ("modelmax-submit", "venice-queue", "openai-videos-create")
 SPEED = 100
 
 
@@ -64,7 +66,7 @@ class Journey:
 
     def submits(self) -> int:
         endpoints = ask(f"{self.vendor['sandbox']}/sandbox/requests")["endpoints"]
-        return sum(sum(endpoints.get(name, {}).values()) for name in ("modelmax-submit", "venice-queue"))
+        return sum(sum(endpoints.get(name, {}).values()) for name in SUBMITS)
 
     def finish(self) -> dict[str, object]:
         child = self.start("--json")
@@ -73,7 +75,7 @@ class Journey:
         return json.loads(out)
 
 
-@pytest.fixture(params=["modelmax", "venice"])
+@pytest.fixture(params=MODELS)
 def journey(request: pytest.FixtureRequest, tmp_path: Path, vendor: dict[str, str]) -> Journey:
     return Journey(tmp_path, vendor, request.param)
 

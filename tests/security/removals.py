@@ -1,7 +1,7 @@
 """What is left when a defence is taken away: for each threat, the program as it would be without what stops it.
 
-A removal is a patched program, as a mutant of the torture is, for the length of one run of a test: it says in a sentence
-what is missing, and which test must then fail. `tests.security.removed` shows that each does.
+A removal is a patched program, as a mutant of the torture is, for the length of one run of a test: it says in a
+sentence what is missing, and which test must then fail. `tests.security.removed` shows that each does.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ ADDRESSES = (
     *("//{evil}/v1/queue/m/requests/x/content/0", "\\\\{evil}\\x", "/\\{evil}/x", "@{evil}/x", ".{evil}/x"),
     *("http:{evil}/x", "http:/{evil}/x", ":1@{evil}/x", "http://a@{evil}/v1/queue/m/requests/x/content/0"),
     *("/v1/../../admin", "/v1/queue/%2e%2e/requests/x", "/v1/queue/m/requests/x\r\nHost: {evil}", "/" + "x" * 10_000),
-    *("http://еxample.{evil}/", "file:///etc/passwd", "data:text/plain,x", "javascript:alert(1)", ""),
+    *("http://\u0435xample.{evil}/", "file:///etc/passwd", "data:text/plain,x", "javascript:alert(1)", ""),
 )
 REDIRECTS = (
     *("http://{evil}/x", "//{evil}/x", "file:///etc/passwd", "http://169.254.169.254/", "gopher://{evil}/"),

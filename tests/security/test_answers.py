@@ -197,7 +197,7 @@ MALFORMED: dict[str, bytes] = {
     "infinity": b'{"status":"COMPLETED","request_id":"a","queue_id":"a","id":"a","x":-Infinity}',
     "a huge number": b'{"status":"COMPLETED","request_id":"a","queue_id":"a","id":"a","x":1e999}',
     "a huge integer": b'{"status":"COMPLETED","request_id":"a","queue_id":"a","id":"a","x":' + b"9" * 5_000 + b"}",
-    "a key twice": b'{"request_id":"a","request_id":"b","queue_id":"a","queue_id":"b","id":"a","id":"b","status":"a","status":"b"}',
+    "a key twice": b'{"request_id":"a","queue_id":"a","id":"a","status":"a","request_id":"b","status":"b","id":"b"}',
     "not UTF-8": b'{"request_id":"\xff\xfe","queue_id":"\xff","id":"\xff","status":"\xff"}',
     "a list": b'["COMPLETED"]',
     "a text": b'"COMPLETED"',

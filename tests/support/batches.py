@@ -12,7 +12,7 @@ from pipeline.ledger.store import Ledger
 from pipeline.paths import BatchFolder
 from pipeline.planning.cost import Cost, PriceIs
 from pipeline.planning.identity import fingerprint
-from pipeline.planning.plan import Item
+from pipeline.planning.item import Item
 from pipeline.planning.problems import Source
 from pipeline.providers.base import Account, GenerationRequest
 from pipeline.providers.registry import find_provider
@@ -178,9 +178,8 @@ class Batch:
         make_folder(effects.files, folder.root)
         ledger = await Ledger.open(folder.ledger, effects, {"pid": 1})
         with reading(folder.ledger, effects) as reader:
-            difference = compare(self.items, reader.jobs())
-        refuse_undecided(difference, on_change)
-        await write_plan(ledger, difference, [item.id for item in self.items], on_change, effects.clock.now())
+            refuse_undecided(compare(self.items, reader), on_change)
+            await write_plan(ledger, self.items, reader, on_change, effects.clock.now())
         await ledger.write_meta({"name": "batch", "max_cost_usd": self.max_cost_usd})
         with reading(folder.ledger, effects) as reader:
             names = {*reader.providers()}

@@ -293,6 +293,7 @@
       return button;
     });
     by("by-state").replaceChildren(...buttons);
+    by("by-state").hidden = buttons.length === 0;
     press();
   }
   function press() {
