@@ -2,7 +2,7 @@
 
 A path comes in, `DecodeFacts` come out. Each process decodes one clip at a time, at a low priority, and ends when its
 standard input does, so that a killed run leaves nothing behind. A process that takes too long is ended by the operating
-system, whatever its threads wait for (docs/decisions/0008).
+system, whatever its threads wait for (docs/decisions/0011).
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ COMMAND = (sys.executable, "-m", "pipeline.clips.decoders")
 GRACE_S = 30
 """How much longer than it allows itself a process may take before it is ended."""
 TRIES = 2
-"""How many processes a clip may take down with it; the first may have been short of memory."""
+"""How many processes a clip may take down with it before it is said to be its fault."""
+READY = b"ready\n"
+"""The first line of a process that has all it needs. One that ends before it was not ended by a clip."""
 NICENESS = 10
 
 
@@ -68,7 +70,8 @@ class Decoders:
             What came out; `stopped_because` says so where the clip ends every process that tries.
 
         Raises:
-            DiskRefused: the file cannot be read, or a process cannot be started.
+            DiskRefused: the file cannot be read, or a process cannot be started, or the system ends it for its own
+                reasons (memory): the clip is not at fault.
         """
         async with self._slots:
             for _ in range(TRIES):
@@ -83,19 +86,24 @@ class Decoders:
         assert child.stdin is not None
         assert child.stdout is not None
         is_sound = False
+        line = b""
         try:
             child.stdin.write(json.dumps([str(path), self._limit_s]).encode() + b"\n")
             async with asyncio.timeout(self._limit_s + 2 * GRACE_S):
                 line = await child.stdout.readline()
             is_sound = bool(line)
-        except (TimeoutError, ConnectionError):
+        except TimeoutError:
             return None
+        except ConnectionError:  # it has ended; how is asked below
+            pass
         finally:
             if is_sound:
                 self._idle.append(child)
             else:
-                await asyncio.shield(_kill(child))
+                await asyncio.shield(_end(child) if child.stdout.at_eof() else _kill(child))
         if not line:
+            if child.returncode == -signal.SIGKILL:
+                raise DiskRefused("The system ended a process that decodes clips; memory may be short.")
             return None
         told = json.loads(line)
         if "refused" in told:
@@ -104,7 +112,7 @@ class Decoders:
 
     async def _start(self) -> asyncio.subprocess.Process:
         try:
-            return await asyncio.create_subprocess_exec(
+            child = await asyncio.create_subprocess_exec(
                 *self._command,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
@@ -114,6 +122,18 @@ class Decoders:
             )
         except OSError as error:
             raise DiskRefused(f"Could not start a process to decode clips in: {error.strerror}.") from error
+        assert child.stdout is not None
+        ready = b""
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(2 * GRACE_S):
+                    ready = await child.stdout.readline()
+        finally:
+            if ready != READY:
+                await asyncio.shield(_kill(child))
+        if ready != READY:
+            raise DiskRefused("A process that decodes clips did not come up. Try: python -m pipeline.clips.decoders")
+        return child
 
 
 async def _end(child: asyncio.subprocess.Process) -> None:
@@ -146,9 +166,13 @@ def answer(line: str, work: Callable[..., DecodeFacts] = decode, grace_s: int = 
 
 def main() -> None:
     """Answer requests, one a line, until there are no more."""
+    import av  # noqa: F401 - what is missing is missed before a clip can be blamed
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with suppress(OSError):
         os.nice(NICENESS)
+    sys.stdout.write(READY.decode())
+    sys.stdout.flush()
     for line in sys.stdin:
         sys.stdout.write(json.dumps(answer(line)) + "\n")
         sys.stdout.flush()

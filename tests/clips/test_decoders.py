@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
     from pathlib import Path
 
+IS_READY = "print('ready', flush=True)\n"
 CRASHED = DecodeFacts(frames=0, corrupt=0, stopped_because="the decoder crashed on it, or hung")
 
 
@@ -28,7 +29,7 @@ def decoded(paths: Sequence[Path], at_once: int = 1, code: str = "", limit_s: fl
     """Decode clips by a pool; `code` is a stand-in for the real process."""
 
     async def work() -> list[DecodeFacts]:
-        command = {"command": (sys.executable, "-c", code)} if code else {}
+        command = {"command": (sys.executable, "-c", f"{IS_READY}{code}")} if code else {}
         async with Decoders(at_once, limit_s=limit_s, **command) as decoders, asyncio.TaskGroup() as group:
             tasks = [group.create_task(_decode(decoders.decode(path))) for path in paths]
         return [task.result() for task in tasks]
@@ -105,6 +106,27 @@ def test_a_process_that_cannot_be_started_is_no_fault_of_the_clip(tmp_path: Path
         asyncio.run(work())
 
 
+def test_a_process_that_does_not_come_up_is_no_fault_of_the_clip(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with Decoders(1, command=(sys.executable, "-c", "raise ImportError")) as decoders:
+            await decoders.decode(tmp_path / "clip.mp4")
+
+    with pytest.raises(DiskRefused, match="did not come up"):
+        asyncio.run(work())
+
+
+def test_a_process_that_the_system_ends_is_no_fault_of_the_clip(tmp_path: Path) -> None:
+    """As it does where memory is short."""
+
+    async def work() -> None:
+        code = f"{IS_READY}import os, sys; sys.stdin.readline(); os.kill(os.getpid(), 9)"
+        async with Decoders(1, command=(sys.executable, "-c", code)) as decoders:
+            await decoders.decode(tmp_path / "clip.mp4")
+
+    with pytest.raises(DiskRefused, match="memory may be short"):
+        asyncio.run(work())
+
+
 def test_no_key_is_handed_to_a_decoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VENICE_API_KEY", "canary")
     told = tmp_path / "told"
@@ -122,7 +144,7 @@ def test_no_process_outlives_the_pool_even_when_it_is_left_in_the_middle(tmp_pat
     code = f"import os, sys, time; open({str(pids)!r}, 'a').write(f'{{os.getpid()}} '); time.sleep(60)"
 
     async def work() -> None:
-        async with Decoders(1, command=(sys.executable, "-c", code)) as decoders:
+        async with Decoders(1, command=(sys.executable, "-c", IS_READY + code)) as decoders:
             waiting = asyncio.get_running_loop().create_task(_decode(decoders.decode(tmp_path / "clip.mp4")))
             while not pids.exists() or not pids.read_text():
                 await asyncio.sleep(0.01)  # noqa: TID251 - a real process is waited for
