@@ -205,10 +205,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             total.runs += seen.runs
             total.charges += seen.charges
             total.endings.update(seen.endings)
-            failures += [seen.failure] if seen.failure else []
+            if seen.failure:
+                failures.append(seen.failure)
+                print(seen.failure, flush=True)
             print(f"{total.sequences} sequences, {len(failures)} violations", flush=True)
-    for failure in failures[:3]:
-        print(failure)
     endings = ", ".join(f"{count} {ending}" for ending, count in total.endings.most_common())
     print(
         f"seed {options.seed}: {total.sequences} sequences of {total.actions} actions, {total.runs} runs ({endings}), "
