@@ -20,7 +20,7 @@ from pipeline.jobs.event import Event
 from pipeline.jobs.state import EventKind
 from pipeline.ledger.database import WRITER_PRAGMAS
 from pipeline.ledger.store import Ledger
-from pipeline.runner.reconcile import compare, write_plan
+from pipeline.runner.reconcile import NothingKnown, write_plan
 from tests.support.batches import items
 
 WRITERS = (1, 64, 1000)
@@ -32,7 +32,7 @@ DETAIL = "x" * 160
 async def through_the_ledger(folder: Path, effects: Effects, writers: int) -> float:
     """Return durable events a second: every writer defers a submit and begins it anew, in turns."""
     ledger = await Ledger.open(folder / "ledger.db", effects, {})
-    await write_plan(ledger, compare(items(writers), []), [], None, effects.clock.now())
+    await write_plan(ledger, items(writers), NothingKnown(), None, effects.clock.now())
     jobs = await ledger.jobs()
     each = EVENTS[writers] // writers
 

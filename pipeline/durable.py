@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pipeline.errors import DiskRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from pipeline.effects import Files
@@ -78,8 +78,11 @@ def make_folder(files: Files, folder: Path) -> None:
             sync_folder(files, each.parent)
 
 
-def write_atomically(files: Files, target: Path, data: bytes, mode: int = 0o666) -> None:
-    """Replace the content of `target` such that a reader sees the old or the new bytes, whole, and never less."""
+def write_atomically(files: Files, target: Path, data: bytes | Iterable[bytes], mode: int = 0o666) -> None:
+    """Replace the content of `target` such that a reader sees the old or the new bytes, whole, and never less.
+
+    What is long may come in pieces.
+    """
     part = target.with_name(f".{target.name}.part")
     with told_as_disk_refused(f"write {target}"):
         with suppress(FileNotFoundError):
@@ -89,11 +92,12 @@ def write_atomically(files: Files, target: Path, data: bytes, mode: int = 0o666)
     sync_folder(files, target.parent)
 
 
-def write_durably(files: Files, path: Path, data: bytes, mode: int = 0o666) -> None:
+def write_durably(files: Files, path: Path, data: bytes | Iterable[bytes], mode: int = 0o666) -> None:
     """Write a new file, its bytes durable on return; its name is not. Raises OSError."""
     descriptor = files.create(path, mode)
     try:
-        files.write(descriptor, data)
+        for piece in (data,) if isinstance(data, bytes) else data:
+            files.write(descriptor, piece)
         files.fsync(descriptor)
     finally:
         files.close(descriptor)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from array import array
 from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
 from pipeline.cli.console import duration
-from pipeline.jobs.state import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from pipeline.jobs.job import Job
     from pipeline.planning.limits import EffectiveLimits
 
 ASSUMED_S = 120.0
@@ -31,17 +29,16 @@ class Forecast:
     text: str
 
 
-def usual_seconds(jobs: Iterable[Job]) -> dict[str, float]:
-    """Return how long done jobs took from submit to end, the median by provider."""
-    took: dict[str, list[float]] = {}
-    for job in jobs:
-        if job.state is State.DONE and job.submitted_at and job.finished_at:
-            took.setdefault(job.provider, []).append((job.finished_at - job.submitted_at).total_seconds())
+def usual_seconds(times: Iterable[tuple[str, float]]) -> dict[str, float]:
+    """Return how long jobs usually take, the median by provider, from the provider and the seconds of each."""
+    took: dict[str, array[float]] = {}
+    for provider, seconds in times:
+        took.setdefault(provider, array("d")).append(seconds)
     return {provider: median(seconds) for provider, seconds in took.items()}
 
 
 def forecast(
-    providers: Iterable[str],
+    providers: Mapping[str, int],
     limits: Mapping[str, EffectiveLimits],
     usual_s: Mapping[str, float],
     in_flight: int,
@@ -49,16 +46,15 @@ def forecast(
     """Say how long it takes to make items.
 
     Args:
-        providers: the provider of every item that is to be submitted or is at the provider.
+        providers: how many items are to be submitted to each provider, or are there.
         limits: what holds for each.
         usual_s: how long a job usually takes there; missing where nothing is known.
         in_flight: how many jobs are at a provider at once where neither the user nor the provider says.
     """
-    counted = Counter(providers)
-    if not counted:
+    if not providers:
         return Forecast(seconds=0.0, text="Time: nothing is left to wait for.")
     ends: list[tuple[float, str]] = []
-    for provider, items in counted.items():
+    for provider, items in providers.items():
         usual = usual_s.get(provider, ASSUMED_S)
         waits = _waits(items, limits.get(provider), usual, in_flight)
         longest = max(waits, key=waits.__getitem__)

@@ -1,6 +1,6 @@
 """What a run of a plan would do with the ledger as it is: submit, re-attach, reuse, hold; and what that would cost.
 
-Pure: a plan and the jobs of a ledger come in, a record and its text go out. Nothing is written and nothing is sent.
+A plan and what its ledger knows come in, a record and its text go out. Nothing is written and nothing is sent.
 """
 
 from __future__ import annotations
@@ -8,23 +8,27 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.columns import columns
 from pipeline.cli.console import count, usd
 from pipeline.cli.price_hints import known_line
 from pipeline.jobs.state import IN_DOUBT, UNSUCCESSFUL, State
+from pipeline.names import Names
 from pipeline.planning.cost import estimate
-from pipeline.runner.reconcile import compare
+from pipeline.runner.reconcile import Change, change_of, gone, meet
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from pipeline.cli.forecast import Forecast
-    from pipeline.jobs.job import Job
-    from pipeline.planning.cost import Estimate
-    from pipeline.planning.plan import Item, Plan
+    from pipeline.ledger.reader import JobHead
+    from pipeline.planning.cost import Cost, Estimate
+    from pipeline.planning.item import Item
+    from pipeline.planning.plan import Plan
+    from pipeline.runner.reconcile import Known
 
 DEAREST_SHOWN = 5
 SHOWN = 20
@@ -41,6 +45,7 @@ class Fate(StrEnum):
     HOLD = "in doubt"
 
 
+FATES = tuple(Fate)
 FATE_SAYS = {
     Fate.SUBMIT: "new, or not yet submitted",
     Fate.REATTACH: "at the provider already; going on with them buys nothing new",
@@ -57,8 +62,14 @@ class Outlook:
     plan: Plan
     root: Path
     """The batch's folder."""
-    fates: Mapping[str, Fate]
-    """Of every item of the plan, by its id."""
+    fates: bytes
+    """Of every item of the plan, in its order: the place of each in `FATES`."""
+    to_come: Mapping[str, int]
+    """By provider, how many items are to be submitted or are there."""
+    each_usd: Mapping[tuple[str, str], tuple[float, float]]
+    """By provider and model, the least and the most that an item costs that would be submitted."""
+    dearest: Sequence[Item]
+    """Those to submit that cost most, the dearest first; none where all cost the same or nobody says."""
     cost: Estimate
     """Of what would be submitted."""
     changed: Sequence[str]
@@ -72,45 +83,95 @@ class Outlook:
     askable: frozenset[str]
     """Providers that quote prices and have not been asked."""
 
-    def items(self, fate: Fate) -> list[Item]:
-        """Return the items of one fate, in the plan's order."""
-        return [item for item in self.plan.items if self.fates[item.id] is fate]
+    def count(self, fate: Fate) -> int:
+        """Return how many items have a fate."""
+        return self.fates.count(FATES.index(fate))
+
+    def rows(self) -> Iterator[tuple[Item, Fate]]:
+        """Yield every item with its fate, in the plan's order."""
+        for item, fate in zip(self.plan.items, self.fates, strict=True):
+            yield item, FATES[fate]
 
 
-def look_out(plan: Plan, jobs: Sequence[Job], root: Path, askable: frozenset[str] = frozenset()) -> Outlook:
-    """Hold a plan against the latest revision of every job of the ledger (none where there is no ledger)."""
-    known = {job.item_id: job for job in jobs}
-    fates = {item.id: _fate(known.get(item.id)) for item in plan.items}
-    difference = compare(plan.items, jobs)
-    fresh = [item for item in plan.items if fates[item.id] is Fate.SUBMIT]
-    gone = [job for job in jobs if job.item_id not in fates]
+def look_out(
+    plan: Plan, known: Known, root: Path, *, committed_usd: float, askable: frozenset[str] = frozenset()
+) -> Outlook:
+    """Hold a plan against what the ledger has of each item."""
+    sorter = _Sorter(known)
+    cost = estimate(sorter.fresh(plan))
+    left = list(gone(sorter.ids, known, sorter.met))
     return Outlook(
         plan=plan,
         root=root,
-        fates=fates,
-        cost=estimate((item.provider, item.request.model, item.cost) for item in fresh),
-        changed=[job.item_id for job, _ in difference.changed],
-        withdrawn=[job.item_id for job in difference.withdrawn],
-        orphaned=sum(_fate(job) is Fate.REATTACH for job in gone),
-        committed_usd=sum(round(job.committed_usd * 1_000_000) for job in jobs) / 1_000_000,
+        fates=bytes(sorter.fates),
+        to_come=sorter.to_come,
+        each_usd=sorter.each_usd,
+        dearest=sorter.dearest if len(sorter.prices) > 1 else (),
+        cost=cost,
+        changed=sorter.changed,
+        withdrawn=[head.item_id for head in left if head.state is State.PLANNED],
+        orphaned=sum(_fate(head) is Fate.REATTACH for head in left),
+        committed_usd=committed_usd,
         askable=askable,
     )
 
 
-def _fate(job: Job | None) -> Fate:
-    if job is None or job.state is State.PLANNED:
+class _Sorter:
+    """Sorts a plan's items by their fates. The mutable state is what it has found, complete after `fresh`."""
+
+    def __init__(self, known: Known) -> None:
+        self._known = known
+        self.ids = Names()
+        self.met = 0
+        """Items that the ledger has something of."""
+        self.fates = bytearray()
+        self.to_come: Counter[str] = Counter()
+        self.each_usd: dict[tuple[str, str], tuple[float, float]] = {}
+        self.dearest: list[Item] = []
+        self.prices: set[float] = set()
+        """As many as tell whether all are the same."""
+        self.changed: list[str] = []
+
+    def fresh(self, plan: Plan) -> Iterator[tuple[str, str, Cost]]:
+        """Yield provider, model and cost of what would be submitted."""
+        for item, head in meet(plan.items, self._known):
+            fate = _fate(head)
+            self.ids.add(item.id)
+            self.met += head is not None
+            self.fates.append(FATES.index(fate))
+            self.to_come[item.provider] += fate in {Fate.SUBMIT, Fate.REATTACH}
+            if change_of(item, head) is Change.CHANGED:
+                self.changed.append(item.id)
+            if fate is Fate.SUBMIT:
+                self._note_price(item)
+                yield item.provider, item.request.model, item.cost
+        self.to_come = +self.to_come
+
+    def _note_price(self, item: Item) -> None:
+        if item.price_usd is not None:
+            model = (item.provider, item.request.model)
+            low, high = self.each_usd.get(model, (item.price_usd, item.price_usd))
+            self.each_usd[model] = min(low, item.price_usd), max(high, item.price_usd)
+            if len(self.prices) < 2:
+                self.prices.add(item.price_usd)
+            if len(self.dearest) < DEAREST_SHOWN or item.price_usd > (self.dearest[-1].price_usd or 0.0):
+                self.dearest = sorted([*self.dearest, item], key=lambda each: -(each.price_usd or 0.0))[:DEAREST_SHOWN]
+
+
+def _fate(head: JobHead | None) -> Fate:
+    if head is None or head.state is State.PLANNED:
         return Fate.SUBMIT
-    if job.state in IN_DOUBT:
+    if head.state in IN_DOUBT:
         return Fate.HOLD
-    if job.state in UNSUCCESSFUL:
+    if head.state in UNSUCCESSFUL:
         return Fate.LEAVE
-    return Fate.REUSE if job.state is State.DONE else Fate.REATTACH
+    return Fate.REUSE if head.state is State.DONE else Fate.REATTACH
 
 
 def outlook_text(outlook: Outlook, forecast: Forecast, width: int | None) -> str:
     """Return the outlook as text."""
     plan = outlook.plan
-    counts = Counter(outlook.fates.values())
+    counts = {fate: outlook.count(fate) for fate in Fate}
     head = f"{plan.name}: {count(len(plan.items), 'item')}, {count(plan.estimate.clips, 'clip')}, in {outlook.root}"
     fates = [(str(fate), f"{counts[fate]:,}", FATE_SAYS[fate]) for fate in Fate if counts[fate] or fate is Fate.SUBMIT]
     parts = [
@@ -125,17 +186,13 @@ def outlook_text(outlook: Outlook, forecast: Forecast, width: int | None) -> str
 
 
 def _models_text(cost: Estimate, outlook: Outlook, width: int | None) -> str:
-    prices: dict[tuple[str, str], list[float]] = {}
-    for item in outlook.items(Fate.SUBMIT):
-        if item.price_usd is not None:
-            prices.setdefault((item.provider, item.request.model), []).append(item.price_usd)
     rows = [
         (
             f"{model.provider}/{model.model}",
             f"{model.items:,}",
             f"{model.clips:,}",
             f"{model.seconds:,g}" if model.seconds else "unknown",
-            _each(prices.get((model.provider, model.model), ())),
+            _each(outlook.each_usd.get((model.provider, model.model))),
             _total(model.known_usd, model.unknown_items, model.items),
         )
         for model in cost.models
@@ -147,10 +204,10 @@ def _models_text(cost: Estimate, outlook: Outlook, width: int | None) -> str:
     return columns(header, rows, right=range(1, 6), width=width)
 
 
-def _each(prices: Sequence[float]) -> str:
+def _each(prices: tuple[float, float] | None) -> str:
     if not prices:
         return "unknown"
-    low, high = usd(min(prices)), usd(max(prices))
+    low, high = map(usd, prices)
     return low if low == high else f"{low} to {high}"
 
 
@@ -158,14 +215,6 @@ def _total(known_usd: float, unknown_items: int, items: int) -> str:
     if unknown_items == items:
         return "unknown"
     return usd(known_usd) + (f" and {unknown_items:,} unknown" if unknown_items else "")
-
-
-def dearest(outlook: Outlook) -> list[Item]:
-    """Return the items to submit that cost most, the dearest first; none where all cost the same or nobody says."""
-    priced = [item for item in outlook.items(Fate.SUBMIT) if item.price_usd is not None]
-    if len({item.price_usd for item in priced}) < 2:
-        return []
-    return sorted(priced, key=lambda item: -(item.price_usd or 0.0))[:DEAREST_SHOWN]
 
 
 def _dearest_text(outlook: Outlook, width: int | None) -> str:
@@ -177,7 +226,7 @@ def _dearest_text(outlook: Outlook, width: int | None) -> str:
             usd(item.price_usd),
             str(item.cost.price_is),
         )
-        for item in dearest(outlook)
+        for item in outlook.dearest
     ]
     header = ("the dearest", "model", "seconds", "price", "which is")
     return columns(header, rows, right={2, 3}, width=width) if rows else ""
@@ -225,16 +274,16 @@ def _named(ids: Sequence[str]) -> str:
 
 
 def _items_text(outlook: Outlook, width: int | None) -> str:
-    shown = outlook.plan.items[:SHOWN]
+    shown = list(islice(outlook.rows(), SHOWN))
     rows = [
         (
             item.id,
-            str(outlook.fates[item.id]),
+            str(fate),
             f"{item.provider}/{item.request.model}",
             usd(item.price_usd),
             item.request.prompt,
         )
-        for item in shown
+        for item, fate in shown
     ]
     text = columns(("id", "would", "model", "price", "prompt"), rows, right={3}, width=width)
     left = len(outlook.plan.items) - len(shown)
@@ -243,7 +292,7 @@ def _items_text(outlook: Outlook, width: int | None) -> str:
 
 def outlook_json(outlook: Outlook, forecast: Forecast) -> dict[str, Any]:
     """Return the outlook as plain JSON, with every item."""
-    counts = Counter(outlook.fates.values())
+    counts = {fate: outlook.count(fate) for fate in Fate}
     cost = outlook.cost
     return {
         "batch": outlook.plan.name,
@@ -272,7 +321,7 @@ def outlook_json(outlook: Outlook, forecast: Forecast) -> dict[str, Any]:
         ],
         "known_usd": cost.known_usd,
         "unknown_items": cost.unknown_items,
-        "dearest": [item.id for item in dearest(outlook)],
+        "dearest": [item.id for item in outlook.dearest],
         "committed_usd": outlook.committed_usd,
         "max_cost_usd": outlook.plan.limits.max_cost_usd,
         "expected_s": round(forecast.seconds, 1),
@@ -280,7 +329,7 @@ def outlook_json(outlook: Outlook, forecast: Forecast) -> dict[str, Any]:
         "plan": [
             {
                 "id": item.id,
-                "would": outlook.fates[item.id].value,
+                "would": fate.value,
                 "provider": item.provider,
                 "model": item.request.model,
                 "prompt": item.request.prompt,
@@ -289,6 +338,6 @@ def outlook_json(outlook: Outlook, forecast: Forecast) -> dict[str, Any]:
                 "price_usd": item.price_usd,
                 "price_is": item.cost.price_is.value,
             }
-            for item in outlook.plan.items
+            for item, fate in outlook.rows()
         ],
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,11 +11,14 @@ import click
 from pipeline.cli.options import checking_options, json_option
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pipeline.cli.checking import Checking
     from pipeline.effects import Effects
     from pipeline.errors import Exit
-    from pipeline.jobs.job import Job
+    from pipeline.ledger.reader import Reader
     from pipeline.planning.plan import Plan
+    from pipeline.runner.reconcile import Known
 
 
 @click.command()
@@ -35,13 +39,14 @@ def command(manifest: Path, *, quote: bool, allow_inputs: tuple[Path, ...], no_c
     from pipeline.cli.columns import terminal_width
     from pipeline.cli.console import put, put_json, say
     from pipeline.cli.forecast import forecast, usual_seconds
-    from pipeline.cli.outlook import Fate, look_out, outlook_json, outlook_text
+    from pipeline.cli.outlook import look_out, outlook_json, outlook_text
     from pipeline.cli.problems import tell_problems
     from pipeline.effects import system
     from pipeline.errors import Exit, ProblemsFound
     from pipeline.paths import default_root
     from pipeline.planning.plan import plan_file
     from pipeline.runner.lane import IN_FLIGHT
+    from pipeline.runner.reconcile import NothingKnown
 
     effects = system()
     by = checking(effects, by_list=not no_catalogue)
@@ -54,13 +59,15 @@ def command(manifest: Path, *, quote: bool, allow_inputs: tuple[Path, ...], no_c
         return Exit.BAD_INPUT
     tell_problems(plan.warnings)
     root = default_root(Path(), plan.name, sandbox=False)
-    jobs = _jobs(root, effects)
-    if quote:
-        plan = _with_quotes(plan, jobs, effects, by)
-    askable = frozenset() if quote else frozenset(filter(_quotes, plan.provider_limits))
-    outlook = look_out(plan, jobs, root, askable)
-    to_come = [item.provider for fate in (Fate.SUBMIT, Fate.REATTACH) for item in outlook.items(fate)]
-    expected = forecast(to_come, plan.provider_limits, usual_seconds(jobs), IN_FLIGHT)
+    with _ledger(root, effects) as reader:
+        known = reader or NothingKnown()
+        if quote:
+            plan = _with_quotes(plan, known, effects, by)
+        askable = frozenset() if quote else frozenset(filter(_quotes, plan.provider_limits))
+        spent_usd = reader.summary().committed_usd if reader else 0.0
+        outlook = look_out(plan, known, root, committed_usd=spent_usd, askable=askable)
+        usual_s = usual_seconds(reader.times_taken()) if reader else {}
+    expected = forecast(outlook.to_come, plan.provider_limits, usual_s, IN_FLIGHT)
     if as_json:
         put_json(outlook_json(outlook, expected))
     else:
@@ -74,19 +81,21 @@ def _quotes(name: str) -> bool:
     return find_provider(name).capabilities.quotes
 
 
-def _jobs(root: Path, effects: Effects) -> list[Job]:
-    """Return the jobs of the batch's ledger, none where there is no ledger yet."""
+@contextmanager
+def _ledger(root: Path, effects: Effects) -> Iterator[Reader | None]:
+    """Open the batch's ledger; give None where there is no ledger yet."""
     from pipeline.ledger.reader import reading
     from pipeline.paths import BatchFolder
 
     ledger = BatchFolder(root).ledger
     if not ledger.is_file():
-        return []
+        yield None
+        return
     with reading(ledger, effects) as reader:
-        return list(reader.jobs())
+        yield reader
 
 
-def _with_quotes(plan: Plan, jobs: list[Job], effects: Effects, by: Checking) -> Plan:
+def _with_quotes(plan: Plan, known: Known, effects: Effects, by: Checking) -> Plan:
     """Return the plan with the prices that its providers quote for what would be submitted.
 
     Raises:
@@ -104,8 +113,10 @@ def _with_quotes(plan: Plan, jobs: list[Job], effects: Effects, by: Checking) ->
     from pipeline.providers.registry import account_from, find_provider
     from pipeline.runner.money import KeptQuotes, ask_quotes
 
-    settled = {job.item_id for job in jobs if job.state is not State.PLANNED}
-    wanted = {key: item for key, item in unpriced(plan).items() if item.id not in settled}
+    wanted = unpriced(plan)
+    heads = known.heads([item.id for item in wanted.values()])
+    settled = {item_id for item_id, head in heads.items() if head.state is not State.PLANNED}
+    wanted = {key: item for key, item in wanted.items() if item.id not in settled}
     names = {item.provider for item in wanted.values()}
     factories = {name: find_provider(name) for name in sorted(names)}
     for name in (name for name, factory in factories.items() if not factory.capabilities.quotes):

@@ -85,11 +85,10 @@ def command(
             return found.exit_code
         for warning in plan.warnings[:20]:
             say(str(warning))
-        chosen = select(plan, limit=limit, only=only) if limit or only else None
         order = Order(
             root=output or default_root(Path.cwd(), plan.name, sandbox=sandbox),
             plan=plan,
-            chosen=frozenset(item.id for item in chosen.items) if chosen else None,
+            chosen=select(plan, limit=limit, only=only) if limit or only else None,
             by_list=not no_catalogue,
             on_change=OnChange(on_change) if on_change else None,
             max_cost_usd=max_cost,

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.cli.bars import shown
-from pipeline.cli.console import ask, count, put_json, say, usd
+from pipeline.cli.console import count, put_json, say, usd
+from pipeline.cli.decoded import cores, decoding_beside
 from pipeline.cli.descriptors import make_room, needed
 from pipeline.cli.elsewhere import note_folder
 from pipeline.cli.epoch import begin_epoch
-from pipeline.cli.price_hints import priced_line
+from pipeline.cli.pricing import Wish, price
 from pipeline.cli.rehearsal import sandbox_child
 from pipeline.cli.seats import make_seats
 from pipeline.cli.settings import BatchSettings
@@ -30,29 +31,23 @@ from pipeline.jobs.state import IN_DOUBT, LIVE, UNSUCCESSFUL, State
 from pipeline.ledger.reader import reading
 from pipeline.ledger.trial import told_before_anything_is_sent
 from pipeline.paths import BatchFolder, state_folder
-from pipeline.planning.cost import quote_key
 from pipeline.providers.registry import account_from, find_provider
 from pipeline.runner.batch import BatchRun, Outcome
 from pipeline.runner.cleanup import vendors_to_ask
 from pipeline.runner.context import RunContext
-from pipeline.runner.money import KeptQuotes, Prices, ask_quotes
+from pipeline.runner.money import KeptQuotes
 from pipeline.runner.progress import Progress
 from pipeline.runner.reconcile import OnChange, compare, refuse_undecided, write_plan
 from pipeline.runner.stop import Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping, Set
 
     from pipeline.effects import Effects, Shelf
     from pipeline.ledger.reader import Reader, Summary
     from pipeline.ledger.store import Ledger
     from pipeline.planning.plan import Plan
-    from pipeline.providers.base import Capabilities, GenerationRequest
-    from pipeline.runner.context import Seat
-
-
-ASKS_ABOVE_USD = 100.0
-"""A manifest may be a stranger's, its prices and its cap included: beyond this sum the user is asked."""
+    from pipeline.providers.base import Capabilities
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +57,7 @@ class Order:
     root: Path
     plan: Plan | None
     """What to write into the ledger first; None to go on from the ledger alone."""
-    chosen: frozenset[str] | None
+    chosen: Container[str] | None
     """The ids that may be submitted; None for all."""
     on_change: OnChange | None
     max_cost_usd: float | None
@@ -93,7 +88,7 @@ async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) 
         ClipmillError: with the exit code that the command is to return.
     """
     if order.plan is not None and not order.rehearsal:
-        for name in {item.provider for item in order.plan.items}:
+        for name in {model.provider for model in order.plan.estimate.models}:
             account_from(environ, find_provider(name).capabilities)  # a missing key is told before anything is made
     if not order.rehearsal:
         effects = replace(effects, shelf=SystemShelf(state_folder(environ) / "budgets"))
@@ -122,11 +117,15 @@ async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) 
             stack.push_async_callback(seat.provider.close)
         if tight := make_room(needed(seat.limits for seat in seats.values())):
             say(tight)
+        wish = Wish(listed=settings.prices, chosen=order.chosen, may_ask=not order.rehearsal and not order.yes)
         where = {name: (seat.base_url, seat.account) for name, seat in seats.items()}
         quotes = SystemShelf(state_folder(environ) / "quotes")
         kept = None if order.rehearsal else KeptQuotes(quotes, effects.clock, where)
-        prices = await _price(order, settings, seats, folder, effects, kept)
+        prices = await price(wish, seats, folder, effects, kept)
         progress = Progress()
+        decoding = await stack.enter_async_context(
+            decoding_beside(ledger, folder, settings.accept, effects, progress.note, max(1, cores() - 1))
+        )
         context = RunContext(
             ledger=ledger,
             folder=folder,
@@ -135,6 +134,7 @@ async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) 
             effects=effects,
             prices=prices,
             progress=progress,
+            decoding=decoding,
             cleanup=settings.cleanup,
         )
         stop = Stop()
@@ -181,10 +181,8 @@ async def _settle_plan(order: Order, ledger: Ledger, effects: Effects) -> BatchS
         settings = BatchSettings.from_json(stored).allowing(order.allowed)
     else:
         with reading(ledger.path, effects) as reader:
-            difference = compare(plan.items, reader.jobs())
-        refuse_undecided(difference, order.on_change)
-        now = effects.clock.now()
-        await write_plan(ledger, difference, [item.id for item in plan.items], order.on_change, now)
+            refuse_undecided(compare(plan.items, reader), order.on_change)
+            await write_plan(ledger, plan.items, reader, order.on_change, effects.clock.now())
         settings = replace(BatchSettings.of_plan(plan), by_list=order.by_list)
         await ledger.write_meta({"name": plan.name})
     await ledger.write_meta({"settings": settings.to_json()})
@@ -198,100 +196,10 @@ async def _settle_plan(order: Order, ledger: Ledger, effects: Effects) -> BatchS
     return settings
 
 
-async def _price(
-    order: Order,
-    settings: BatchSettings,
-    seats: Mapping[str, Seat],
-    folder: BatchFolder,
-    effects: Effects,
-    kept: KeptQuotes | None,
-) -> Prices:
-    """Learn what is still to be bought would cost, say so, and ask where nobody knows.
-
-    Raises:
-        InputError: the user said no, could not be asked, or set a cap that an unknown price cannot be held against.
-    """
-    quoting = {name: seat.provider for name, seat in seats.items() if seat.capabilities.quotes}
-    with reading(folder.ledger, effects) as reader:
-        cap = reader.meta("max_cost_usd")
-        users_cap = reader.meta("max_cost_override_usd")
-        before = reader.summary()
-        listed = Prices(listed=settings.prices)
-        unpriced = _unpriced(reader, listed, seats, order.chosen)
-        quotes, why = await ask_quotes(unpriced, quoting, effects, kept) if unpriced else ({}, [])
-        now = effects.clock.monotonic()
-        quoted_at = {key: now - age_s for key, age_s in kept.ages_s.items()} if kept else {}
-        prices = Prices(listed=settings.prices, quotes=quotes, quoted_at=quoted_at)
-        fresh_usd, fresh, unknown = _sum(reader, prices, seats, order.chosen)
-    for sentence in why:
-        say(sentence)
-    attached = before.count(State.SUBMITTING, State.SUBMITTED, State.CLAIMING, State.CLAIMED)
-    parts = [
-        f"{before.count(State.DONE)} done",
-        f"{attached} at the provider, to be brought home" if attached else "",
-        f"{before.in_doubt} in doubt ({usd(before.in_doubt_usd)})" if before.in_doubt else "",
-        f"{before.failed} failed" if before.failed else "",
-        f"{fresh} to submit ({_known(fresh_usd, unknown)})" if fresh else "nothing to submit",
-    ]
-    say(f"{before.name}: {count(before.total, 'item')}: " + ", ".join(part for part in parts if part) + ".")
-    if unknown and cap is not None:
-        raise InputError(
-            f"There is a cap of {usd(cap)}, and nobody says what {', '.join(sorted(unknown))} costs, so the cap cannot "
-            f"be kept. Add what you pay to the manifest's `prices`: {priced_line(min(unknown))}."
-        )
-    if unknown and not order.rehearsal and not order.yes:
-        question = f"Nobody says what {', '.join(sorted(unknown))} costs, and there is no --max-cost. Go on?"
-        if not ask(question):
-            raise InputError("Nothing was submitted.")
-    most_usd = fresh_usd if cap is None else min(fresh_usd, cap - before.committed_usd)
-    if most_usd > ASKS_ABOVE_USD and users_cap is None and not order.rehearsal and not order.yes:
-        question = f"This may cost {usd(most_usd)}, and there is no --max-cost. Go on?"
-        if not ask(question):
-            raise InputError("Nothing was submitted.")
-    return prices
-
-
-def _known(known_usd: float, unknown: Mapping[str, int]) -> str:
-    if not unknown:
-        return usd(known_usd)
-    items = count(sum(unknown.values()), "item")
-    return f"{usd(known_usd)} and {items} of unknown price" if known_usd else "price unknown"
-
-
-def _unpriced(
-    reader: Reader, prices: Prices, seats: Mapping[str, Seat], chosen: frozenset[str] | None
-) -> dict[str, tuple[str, GenerationRequest]]:
-    found: dict[str, tuple[str, GenerationRequest]] = {}
-    for job in reader.planned():
-        if chosen is not None and job.item_id not in chosen:
-            continue
-        if prices.of(job.provider, seats[job.provider].provider, job.request)[0] is None:
-            found.setdefault(quote_key(job.provider, job.request), (job.provider, job.request))
-    return found
-
-
-def _sum(
-    reader: Reader, prices: Prices, seats: Mapping[str, Seat], chosen: frozenset[str] | None
-) -> tuple[float, int, dict[str, int]]:
-    """Return the known dollars, the number of items to submit, and the items without a price by model."""
-    micro = fresh = 0
-    unknown: dict[str, int] = {}
-    for job in reader.planned():
-        if chosen is not None and job.item_id not in chosen:
-            continue
-        fresh += 1
-        price_usd, _ = prices.of(job.provider, seats[job.provider].provider, job.request)
-        if price_usd is None:
-            model = f"{job.provider}/{job.request.model}"
-            unknown[model] = unknown.get(model, 0) + 1
-        else:
-            micro += round(price_usd * 1_000_000)
-    return micro / 1_000_000, fresh, unknown
-
-
 def _tell(order: Order, folder: BatchFolder, outcome: Outcome, reader: Reader) -> Exit:
     summary = reader.summary()
-    code = exit_code(reader.states(), order.chosen, outcome)
+    states = set(summary.items) if order.chosen is None else reader.states_of(order.chosen)
+    code = exit_code(states, outcome)
     done = summary.count(State.DONE)
     resume = shlex.join(["clipmill", "resume", str(folder.root)])
     reason = " ".join(outcome.paused_because) or None
@@ -299,6 +207,12 @@ def _tell(order: Order, folder: BatchFolder, outcome: Outcome, reader: Reader) -
         f"{summary.name}: {done} of {count(summary.total, 'item')} done, {count(summary.clips_done, 'clip')} in "
         f"{folder.clips}; {summary.failed} failed, {summary.in_doubt} in doubt; {_spent(summary)}."
     )
+    rejected = reader.rejected_clips()
+    if rejected:
+        say(
+            f"{count(rejected, 'clip')} turned down by `accept`, kept, and left out of exports. To see why: "
+            f"{shlex.join(['clipmill', 'results', str(folder.root), '--format', 'jsonl'])}"
+        )
     if summary.clips_done:
         say(f"To look at them: {shlex.join(['clipmill', 'report', str(folder.root), '--open'])}")
     if summary.failed or summary.in_doubt:
@@ -336,11 +250,10 @@ def _spent(summary: Summary) -> str:
     return ", ".join(parts)
 
 
-def exit_code(states: Mapping[str, State], chosen: frozenset[str] | None, outcome: Outcome) -> Exit:
-    """Return how a run ends: a signal before a pause before doubts before failures."""
+def exit_code(mine: Set[State], outcome: Outcome) -> Exit:
+    """Return how a run ends, by the states of the items that it was about: a signal, a pause, doubts, failures."""
     if outcome.signal:
         return Exit.INTERRUPTED if outcome.signal == signal.SIGINT else Exit.TERMINATED
-    mine = {state for item_id, state in states.items() if chosen is None or item_id in chosen}
     if outcome.paused_because and mine - {State.DONE}:
         return Exit.PAUSED
     if mine & IN_DOUBT:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from array import array
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pipeline.clips.acceptance import Acceptance, judge
 from pipeline.jobs.state import ENDED, IN_DOUBT, UNSUCCESSFUL, State
 from pipeline.ledger import rows
 from pipeline.ledger.database import open_reader, told_as_our_errors
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from pipeline.effects import Effects
@@ -22,7 +26,32 @@ if TYPE_CHECKING:
 
 PAGE = 500
 """Jobs read at once, which takes a few hundredths of a second."""
+HEAD = (
+    "SELECT id, revision, position, state, json_extract(record, '$.fingerprint'), json_extract(record, '$.metadata'), "
+    "committed_micro_usd FROM item "
+)
+MAY_HAVE_COST = frozenset(State) - {State.PLANNED, State.REJECTED, State.FAILED}
 LATEST = "WHERE revision = (SELECT max(revision) FROM item AS later WHERE later.id = item.id)"
+
+WITH_CLIPS = """
+WHERE EXISTS (SELECT 1 FROM clip WHERE item_id = item.id AND clip.revision = item.revision AND clip.state = 'done')
+AND json_extract(record, '$.fingerprint') = (
+  SELECT json_extract(later.record, '$.fingerprint') FROM item AS later
+  WHERE later.id = item.id ORDER BY later.revision DESC LIMIT 1)
+ORDER BY position, revision"""
+
+
+class JobHead(NamedTuple):
+    """What of a job a plan is held against."""
+
+    item_id: str
+    revision: int
+    position: int
+    """In the manifest, as it was when the ledger was last told."""
+    state: State
+    fingerprint: str
+    metadata: Mapping[str, Any]
+    committed_micro_usd: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,10 +101,14 @@ class Reader:
             row = self._database.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return json.loads(row[0]) if row else None
 
+    def acceptance(self) -> Acceptance:
+        """Return the rules of the manifest's `accept`, as they now are."""
+        return Acceptance.from_json((self.meta("settings") or {}).get("accept", {}))
+
     def summary(self) -> Summary:
         """Count items, clips and money."""
         with self._snapshot():
-            states = dict(self._database.execute(f"SELECT state, count(*) FROM item {LATEST} GROUP BY state"))  # noqa: S608
+            states = self._states()
             (clips,) = self._database.execute("SELECT count(*) FROM clip WHERE state = 'done'").fetchone()
             (committed,) = self._database.execute("SELECT committed_micro_usd FROM money").fetchone()
             marks = ",".join("?" * len(IN_DOUBT))
@@ -83,9 +116,11 @@ class Reader:
                 f"SELECT coalesce(sum(committed_micro_usd), 0) FROM item WHERE state IN ({marks})",  # noqa: S608
                 [state.value for state in sorted(IN_DOUBT)],
             ).fetchone()
+            marks = ",".join("?" * len(MAY_HAVE_COST))
             (unpriced,) = self._database.execute(
-                "SELECT count(*) FROM item WHERE attempt > 0 AND state NOT IN ('planned', 'rejected', 'failed') "
-                "AND json_extract(record, '$.cost_is') = 'unknown'"
+                f"SELECT count(*) FROM item WHERE attempt > 0 AND state IN ({marks}) "  # noqa: S608
+                "AND json_extract(record, '$.cost_is') = 'unknown'",
+                [state.value for state in sorted(MAY_HAVE_COST)],
             ).fetchone()
             run = self._database.execute(
                 "SELECT epoch, started_at, ended_at, outcome, about FROM run ORDER BY epoch DESC LIMIT 1"
@@ -109,13 +144,55 @@ class Reader:
             query = "SELECT state, sum(committed_micro_usd) FROM item GROUP BY state"
             return {State(state): micro / rows.MICRO for state, micro in self._database.execute(query)}
 
+    def _states(self) -> Counter[str]:
+        """Count the items by the state of their latest revision, without a look at the rows: indices hold it all."""
+        every = "SELECT state, count(*) FROM item GROUP BY state"
+        states = Counter(dict(self._database.execute(every).fetchall()))
+        superseded = (
+            "SELECT old.state, count(*) FROM item AS old WHERE old.rowid IN (SELECT earlier.rowid FROM item AS later "
+            "JOIN item AS earlier ON earlier.id = later.id AND earlier.revision < later.revision "
+            "WHERE later.revision > 1) GROUP BY old.state"
+        )
+        states.subtract(dict(self._database.execute(superseded).fetchall()))
+        return +states
+
     def jobs(self) -> Iterator[Job]:
         """Yield the latest revision of every item, in the manifest's order."""
         return self._jobs(f"{LATEST} ORDER BY position")
 
-    def planned(self) -> Iterator[Job]:
-        """Yield the jobs that are still to be submitted, in the manifest's order."""
-        return self._jobs("WHERE state = 'planned' ORDER BY position")
+    def with_clips(self) -> Iterator[Job]:
+        """Yield every job with a finished clip that its item still stands for, in the manifest's order.
+
+        An earlier revision is among them where the latest has the same fingerprint: its clip was paid for too.
+        """
+        return self._jobs(WITH_CLIPS)
+
+    def rejected_clips(self) -> int:
+        """Return how many finished clips of the latest revisions the manifest's `accept` turns down."""
+        rules = self.acceptance()
+        query = (
+            "SELECT facts, size_bytes FROM clip WHERE state = 'done' "
+            "AND (item_id, revision) IN (SELECT id, max(revision) FROM item GROUP BY id)"
+        )
+        with told_as_our_errors(self.path):
+            found = self._database.execute(query).fetchall()
+        return sum(judge(rules, json.loads(facts), size_bytes).accepted is False for facts, size_bytes in found)
+
+    def undecoded(self) -> int:
+        """Return how many finished jobs have a clip that no decoder has seen."""
+        with told_as_our_errors(self.path):
+            return len(rows.undecoded(self._database))
+
+    def planned_kinds(self) -> Iterator[tuple[str, str, str]]:
+        """Yield id, provider, and request but for the prompt (as JSON) of what is still to be submitted.
+
+        Read it to its end at once: the writer waits.
+        """
+        with told_as_our_errors(self.path):
+            yield from self._database.execute(
+                "SELECT id, provider, json_remove(request, '$.prompt') FROM item WHERE state = 'planned' "
+                "ORDER BY position"
+            )
 
     def uncleaned(self) -> Iterator[Job]:
         """Yield the done jobs whose vendors were not asked to delete their copies."""
@@ -123,15 +200,37 @@ class Reader:
 
     def _jobs(self, where: str) -> Iterator[Job]:
         """Yield jobs that were read a page at a time: whoever pauses between two of them holds no writer up."""
-        with told_as_our_errors(self.path):
-            keys = self._database.execute(f"SELECT id, revision FROM item {where}").fetchall()  # noqa: S608
-        for first in range(0, len(keys), PAGE):
-            yield from self._page(keys[first : first + PAGE])
+        for page in self._pages(where):
+            with self._snapshot():
+                jobs = [job for row in page for job in rows.read_jobs(self._database, "WHERE rowid = ?", (row,))]
+            yield from jobs
 
-    def _page(self, keys: Sequence[tuple[str, int]]) -> list[Job]:
+    def _pages(self, where: str) -> Iterator[Sequence[int]]:
+        """Yield the numbers of rows, some at a time."""
+        with told_as_our_errors(self.path):
+            query = f"SELECT rowid FROM item {where}"  # noqa: S608 - a literal of this module
+            found = array("q", (row for (row,) in self._database.execute(query)))
+        for first in range(0, len(found), PAGE):
+            yield found[first : first + PAGE]
+
+    def total(self) -> int:
+        """Return how many items there are."""
         with self._snapshot():
-            where = "WHERE id = ? AND revision = ?"
-            return [job for key in keys for job in rows.read_jobs(self._database, where, key)]
+            return self._states().total()
+
+    def heads(self, item_ids: Sequence[str]) -> dict[str, JobHead]:
+        """Return the latest revision of those of these items that there are."""
+        query = f"{HEAD} {LATEST} AND id IN (SELECT value FROM json_each(?))"  # noqa: S608 - literals of this module
+        with self._snapshot():
+            return {row[0]: _head(row) for row in self._database.execute(query, (json.dumps(item_ids),))}
+
+    def all_heads(self) -> Iterator[JobHead]:
+        """Yield the latest revision of every item, in the manifest's order, read a page at a time."""
+        for page in self._pages(f"{LATEST} ORDER BY position"):
+            with self._snapshot():
+                one = f"{HEAD} WHERE rowid = ?"
+                heads = [_head(row) for number in page for row in self._database.execute(one, (number,))]
+            yield from heads
 
     @contextmanager
     def _snapshot(self) -> Iterator[None]:
@@ -144,17 +243,34 @@ class Reader:
                 if self._database.in_transaction:
                     self._database.execute("ROLLBACK")
 
+    def times_taken(self) -> Iterator[tuple[str, float]]:
+        """Yield provider and seconds from submit to end of what is done."""
+        times = "json_extract(record, '$.submitted_at'), json_extract(record, '$.finished_at')"
+        query = f"SELECT provider, {times} FROM item {LATEST} AND state = 'done'"  # noqa: S608 - literals of this module
+        with told_as_our_errors(self.path):
+            for provider, submitted_at, finished_at in self._database.execute(query):
+                if submitted_at and finished_at:
+                    took = datetime.fromisoformat(finished_at) - datetime.fromisoformat(submitted_at)
+                    yield provider, took.total_seconds()
+
     def states(self) -> dict[str, State]:
         """Return the state of every item: that of its latest revision."""
         with told_as_our_errors(self.path):
             query = f"SELECT id, state FROM item {LATEST}"  # noqa: S608 - a literal of this module
             return {item_id: State(state) for item_id, state in self._database.execute(query)}
 
+    def states_of(self, chosen: Container[str]) -> set[State]:
+        """Return the states in which the latest revisions of some items are."""
+        with told_as_our_errors(self.path):
+            query = f"SELECT id, state FROM item {LATEST}"  # noqa: S608 - a literal of this module
+            found = {state for item_id, state in self._database.execute(query) if item_id in chosen}
+        return set(map(State, found))
+
     def providers(self) -> list[str]:
         """Return the names of the providers that still have something to do or to settle."""
         with told_as_our_errors(self.path):
-            ended = ",".join(f"'{state.value}'" for state in sorted(ENDED | IN_DOUBT))
-            query = f"SELECT DISTINCT provider FROM item WHERE state NOT IN ({ended}) ORDER BY provider"  # noqa: S608
+            going_on = ",".join(f"'{state.value}'" for state in sorted(set(State) - ENDED - IN_DOUBT))
+            query = f"SELECT DISTINCT provider FROM item WHERE state IN ({going_on}) ORDER BY provider"  # noqa: S608
             return [name for (name,) in self._database.execute(query)]
 
     def revisions(self, item_id: str) -> list[Job]:
@@ -174,6 +290,11 @@ class Reader:
         """Return the ids of all items, in the manifest's order."""
         with told_as_our_errors(self.path):
             return [row[0] for row in self._database.execute(f"SELECT id FROM item {LATEST} ORDER BY position")]  # noqa: S608
+
+
+def _head(row: tuple[Any, ...]) -> JobHead:
+    item_id, revision, position, state, fingerprint, metadata, micro = row
+    return JobHead(item_id, revision, position, State(state), fingerprint, json.loads(metadata), micro)
 
 
 @contextmanager

@@ -18,11 +18,12 @@ from pipeline.jobs.record import apply
 from pipeline.ledger.database import unheard
 from pipeline.ledger.emergency import BEGINNINGS, Emergency
 from pipeline.ledger.salvage import take_in_saved
-from pipeline.ledger.writer import JobHead, Write, Writer
+from pipeline.ledger.writer import PlannedHead, Write, Writer
 from pipeline.paths import BatchFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections import Counter
+    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from pipeline.jobs.event import Event
     from pipeline.jobs.job import Job
     from pipeline.jobs.state import State
+    from pipeline.ledger.reader import JobHead
 
 T = TypeVar("T")
 
@@ -230,9 +232,11 @@ class Ledger:
 
     async def place(self, positions: Iterable[tuple[str, int]]) -> None:
         """Write the order of the items in the manifest."""
-        await self._alone(self._writer.place, list(positions))
+        moved = list(positions)
+        if moved:
+            await self._alone(self._writer.place, moved)
 
-    async def withdraw(self, jobs: Iterable[Job], at: datetime) -> None:
+    async def withdraw(self, jobs: Iterable[Job | JobHead], at: datetime) -> None:
         """Forget planned items that cost nothing and are no longer wanted."""
         await self._alone(self._writer.withdraw, [(job.item_id, job.revision) for job in jobs], at)
 
@@ -259,6 +263,14 @@ class Ledger:
             raise InputError(f"There is no item {item_id} (revision {revision}) in {self.path}.")
         return job
 
+    async def jobs_at(self, keys: Sequence[tuple[str, int]]) -> list[Job]:
+        """Return jobs by their ids and revisions. Raises InputError where there is none."""
+        found: list[Job | None] = await self._alone(self._writer.jobs_at, keys) if keys else []
+        for (item_id, revision), job in zip(keys, found, strict=True):
+            if job is None:
+                raise InputError(f"There is no item {item_id} (revision {revision}) in {self.path}.")
+        return [job for job in found if job is not None]
+
     async def _read_asked(self) -> None:
         """Read the jobs that callers wait for; those asked for in the meantime share the next reading."""
         try:
@@ -275,10 +287,31 @@ class Ledger:
         finally:
             self._asker = None
 
-    async def heads(self) -> list[JobHead]:
-        """Return the least of every job, in the manifest's order, for a start that does not read all the rest."""
-        heads: list[JobHead] = await self._alone(self._writer.heads)
+    async def counts(self) -> dict[State, int]:
+        """Return how many jobs there are in each state, all revisions counted."""
+        counts: dict[State, int] = await self._alone(self._writer.counts)
+        return counts
+
+    async def planned_counts(self, chosen: Container[str] | None) -> Counter[tuple[str, str]]:
+        """Return by provider and model how many of the chosen items (of all, for None) wait to be submitted."""
+        counts: Counter[tuple[str, str]] = await self._alone(self._writer.planned_counts, chosen)
+        return counts
+
+    async def planned_after(self, provider: str, at: tuple[int, int], most: int) -> list[PlannedHead]:
+        """Return the next items of a provider that wait to be submitted, in the manifest's order.
+
+        Args:
+            provider: whose.
+            at: where the last one stood that is known already; `BEFORE_ALL` to begin.
+            most: how many at the most; fewer are the last.
+        """
+        heads: list[PlannedHead] = await self._alone(self._writer.planned_after, provider, at, most)
         return heads
+
+    async def undecoded(self) -> list[tuple[str, int]]:
+        """Return the id and revision of every finished job with a clip that no decoder has seen."""
+        found: list[tuple[str, int]] = await self._alone(self._writer.undecoded)
+        return found
 
     async def committed_usd(self) -> float:
         """Return what is spent, reserved or in doubt, over all items."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,7 +16,7 @@ from pipeline.ledger.database import open_writer, told_as_our_errors
 from pipeline.ledger.patience import TRIES, patiently
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -36,16 +37,18 @@ REFUSALS = (StaleWrite, OverBudget, DuplicateJob)
 """What concerns one write and leaves the others of its batch as they are."""
 
 
-class JobHead(NamedTuple):
-    """The least of a job."""
+class PlannedHead(NamedTuple):
+    """The least of an item that waits to be submitted."""
 
     item_id: str
     revision: int
-    state: State
-    provider: str
     model: str
-    fingerprint: str
-    committed_micro_usd: int
+    at: tuple[int, int]
+    """Where it stands among those that wait; to be handed back by whoever wants those after it."""
+
+
+BEFORE_ALL = (-1, -1)
+"""Where nothing stands that waits."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -296,13 +299,36 @@ class Writer:
         """Return jobs by id and revision; None in the place of one that is not there."""
         return [next(iter(self._read_jobs("WHERE id = ? AND revision = ?", key)), None) for key in keys]
 
-    def heads(self) -> list[JobHead]:
-        """Return the least of every job, in the manifest's order."""
+    def counts(self) -> dict[State, int]:
+        """Return how many jobs there are in each state, all revisions counted."""
+        return {State(state): count for state, count in self._ask("SELECT state, count(*) FROM item GROUP BY state")}
+
+    def planned_counts(self, chosen: Container[str] | None) -> Counter[tuple[str, str]]:
+        """Return by provider and model how many of the chosen items (of all, for None) wait to be submitted."""
+        if chosen is None:
+            query = "SELECT provider, model, count(*) FROM item WHERE state = 'planned' GROUP BY provider, model"
+            return Counter({(provider, model): count for provider, model, count in self._ask(query)})
+        query = "SELECT id, provider, model FROM item WHERE state = 'planned'"
+
+        def count() -> Counter[tuple[str, str]]:
+            rows_found = self._database.execute(query)
+            return Counter((provider, model) for item_id, provider, model in rows_found if item_id in chosen)
+
+        return patiently(self.path, self.tell, count)
+
+    def planned_after(self, provider: str, at: tuple[int, int], most: int) -> list[PlannedHead]:
+        """Return the next items of a provider that wait to be submitted, in the manifest's order."""
         query = (
-            "SELECT id, revision, state, provider, model, json_extract(record, '$.fingerprint'), committed_micro_usd "
-            "FROM item ORDER BY position, revision"
+            "SELECT id, revision, model, position, rowid FROM item WHERE state = 'planned' AND provider = ? "
+            "AND (position > ? OR (position = ? AND rowid > ?)) AND position >= ? ORDER BY position, rowid LIMIT ?"
         )
-        return [JobHead(a, b, State(c), *rest) for a, b, c, *rest in self._ask(query)]
+        position, row = at
+        found = self._ask(query, (provider, position, position, row, position, most))
+        return [PlannedHead(item_id, revision, model, (*where,)) for item_id, revision, model, *where in found]
+
+    def undecoded(self) -> list[tuple[str, int]]:
+        """Return the id and revision of every finished job with a clip that no decoder has seen."""
+        return patiently(self.path, self.tell, lambda: rows.undecoded(self._database))
 
     def committed_usd(self) -> float:
         """Return what is spent, reserved or in doubt, over all items."""

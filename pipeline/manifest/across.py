@@ -5,11 +5,14 @@ Entries come in one by one, and little of each is kept; at the end the top level
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from pipeline.clips.compare import short_sides
 from pipeline.errors import Severity
 from pipeline.manifest.words import Complaint, nearest, shown
+from pipeline.names import Names
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -22,13 +25,16 @@ NEEDS_NO_PROMPT: Final = frozenset({"video", "upscale_factor"})
 class AllEntries:
     """Everything about the entries that outlives them; `note` adds one, `complaints` judges at the end."""
 
-    first_with_id: dict[str, int] = field(default_factory=dict)
-    """The index of the first entry with each id, in small letters."""
+    ids: Names = field(default_factory=Names)
+    """All ids, in small letters."""
+    first_with_id: array[int] = field(default_factory=lambda: array("I"))
+    """The index of the first entry with each of them."""
     used: set[tuple[str | None, str | None]] = field(default_factory=set)
     """Which providers and models the entries name; None where they inherit."""
     lacking: dict[str, tuple[int, int]] = field(default_factory=dict)
     """By `provider` and `model`: the index of the first entry that names none, and how many there are."""
-    without_prompt: list[int] = field(default_factory=list)
+    without_prompt: array[int] = field(default_factory=lambda: array("I"))
+    """The indices of the entries that have none of their own."""
 
     def note(self, index: int, sound: Mapping[str, Any], keys: Collection[str]) -> int | None:
         """Remember an entry by those of its values that are sound; `keys` are all that it has.
@@ -50,8 +56,10 @@ class AllEntries:
         name = sound.get("id")
         if name is None:
             return None
-        folded = name.lower()
-        first = self.first_with_id.setdefault(name if folded == name else folded, index)
+        number = self.ids.add(name.lower())
+        if number == len(self.first_with_id):
+            self.first_with_id.append(index)
+        first = self.first_with_id[number]
         return first if first != index else None
 
     def _lack(self, key: str, index: int) -> None:
@@ -70,6 +78,7 @@ class AllEntries:
                 told = f"{whom} no `{key}`, and the top level names none for all. Add one, such as `{example}`."
                 yield Complaint(("clips", first), told)
         yield from self._unused(top)
+        yield from _contradictory(top.get("accept"))
 
     def _unused(self, top: Mapping[str, Any]) -> Iterator[Complaint]:
         """Yield prices and settings for what no clip uses, where something that has none is nearly called the same.
@@ -91,3 +100,25 @@ class AllEntries:
             if meant:
                 told = f"No clip uses the provider `{shown(provider)}`. Did you mean `{shown(meant)}`?"
                 yield Complaint(("providers", provider), told, on_key=True, severity=Severity.WARNING)
+
+
+def _contradictory(accept: Any) -> Iterator[Complaint]:
+    """Yield pairs of bounds between which no clip can lie."""
+    if not isinstance(accept, dict):
+        return
+    for name in ("duration_seconds", "resolution", "fps"):
+        least, most = accept.get(f"min_{name}"), accept.get(f"max_{name}")
+        low, high = (_size(least), _size(most)) if name == "resolution" else (_number(least), _number(most))
+        if low is not None and high is not None and low > high:
+            told = (
+                f"`max_{name}` is {shown(str(most))}, less than `min_{name}`: {shown(str(least))}. No clip fits both."
+            )
+            yield Complaint(("accept", f"max_{name}"), told)
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _size(value: Any) -> float | None:
+    return float(max(short_sides(value), default=0)) or None

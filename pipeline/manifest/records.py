@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import fields
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final
 
+from pipeline.clips.acceptance import Acceptance
 from pipeline.manifest.model import Entry, Limits, Manifest, Price, ProviderSettings
 
 if TYPE_CHECKING:
@@ -11,6 +14,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pipeline.manifest.model import Places
+
+DURATIONS = ("min_duration", "max_duration")
+
+
+ENTRY_FIELDS: Final = tuple(field.name for field in fields(Entry))
+pack_entry: Final = attrgetter(*ENTRY_FIELDS)
+"""What is kept of an entry in a page."""
+
+
+def unpack_entry(values: Sequence[Any]) -> Entry:
+    """Make the entry of what `pack_entry` kept."""
+    return Entry(**dict(zip(ENTRY_FIELDS, values, strict=True)))
 
 
 def entry_of(index: int, value: Mapping[str, Any]) -> Entry:
@@ -31,6 +46,13 @@ def entry_of(index: int, value: Mapping[str, Any]) -> Entry:
     )
 
 
+def acceptance_of(value: Mapping[str, Any]) -> Acceptance:
+    """Return the record of `accept`."""
+    seconds = {f"{name}_s": value[f"{name}_seconds"] for name in DURATIONS if f"{name}_seconds" in value}
+    rest = {name: told for name, told in value.items() if not name.endswith("_seconds")}
+    return Acceptance(**seconds, **rest)
+
+
 def manifest_of(
     path: Path, folder: Path, top: Mapping[str, Any], entries: Sequence[Entry], places: Places, digest: str
 ) -> Manifest:
@@ -43,7 +65,7 @@ def manifest_of(
         provider=top.get("provider"),
         model=top.get("model"),
         parameters=top.get("parameters", {}),
-        entries=tuple(entries),
+        entries=entries,
         limits=Limits(**top.get("limits", {})),
         cleanup=top.get("cleanup", False),
         prices={name: Price(**price) for name, price in top.get("prices", {}).items()},
@@ -51,6 +73,7 @@ def manifest_of(
             name: ProviderSettings(limits=Limits(**settings.get("limits", {})), options=settings.get("options", {}))
             for name, settings in top.get("providers", {}).items()
         },
+        accept=acceptance_of(top.get("accept", {})),
         places=places,
         text_sha256=digest,
     )

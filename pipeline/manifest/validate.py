@@ -7,6 +7,7 @@ manifest exactly where no problem is an error, and it keeps the promises of `mod
 from __future__ import annotations
 
 import itertools
+from array import array
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -17,12 +18,12 @@ from pipeline.manifest.feed import Feed, Refused, open_regular
 from pipeline.manifest.load import PartReader
 from pipeline.manifest.meaning import entry_complaints
 from pipeline.manifest.model import Places
-from pipeline.manifest.records import entry_of, manifest_of
+from pipeline.manifest.records import entry_of, manifest_of, pack_entry, unpack_entry
 from pipeline.manifest.schema import schema, without_references
 from pipeline.manifest.words import Complaint, Vocabulary, complaints
+from pipeline.pages import Pages
 
 if TYPE_CHECKING:
-    from array import array
     from collections.abc import Callable, Collection, Iterable, Mapping
     from pathlib import Path
 
@@ -105,9 +106,9 @@ class ManifestCheck:
         self._errors = 0
         self._warnings = 0
         self._top_parts: dict[str, Part] = {}
-        self._clips: list[array[int]] = []
+        self._clips: Pages[array[int]] = Pages(array.tobytes, places_from)
         self._places = Places()
-        self._entries: list[Entry] = []
+        self._entries: Pages[Entry] = Pages(pack_entry, unpack_entry)
         self._all = AllEntries()
 
     def run(self) -> tuple[Manifest | None, list[Problem]]:
@@ -127,7 +128,8 @@ class ManifestCheck:
             )
         if self._errors:
             return None, self._problems
-        return manifest_of(self._path, self._folder, top, self._entries, self._places, digest), self._problems
+        entries = self._entries.sealed()
+        return manifest_of(self._path, self._folder, top, entries, self._places, digest), self._problems
 
     def _read(self) -> str:
         """Take in every part; return the file's digest, or nothing where reading stopped for too many problems."""
@@ -212,6 +214,11 @@ class ManifestCheck:
     def _problem(self, place: Place | None, message: str, severity: Severity = Severity.ERROR) -> Problem:
         line, column = place or (0, 0)
         return Problem(message=message, file=str(self._path), line=line, column=column, severity=severity)
+
+
+def places_from(kept: bytes) -> array[int]:
+    """Return the places of an entry from what is kept of them in a page."""
+    return array("I", kept)
 
 
 def sound_part(value: Any, wrong: set[str | int]) -> dict[str, Any]:

@@ -6,9 +6,11 @@ that the prompt needs fills it. Any other changes nothing, and is warned of.
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pipeline.names import Names
 from pipeline.planning.identity import digits_of
 from pipeline.planning.ids import is_id, row_part, value_text
 from pipeline.planning.parameters import SETTINGS, ValueRefused, check_value
@@ -52,8 +54,12 @@ class Columns:
         """Take the names that the prompt needs."""
         self._filled = filled
         self._layouts: dict[tuple[str, ...], _Layout] = {}
-        self._occurrences: dict[str, tuple[str, int]] = {}
-        """Of rows without an id: the content and the number of equal ones so far, by their part of the id."""
+        self._parts = Names()
+        """What rows without an id add to it."""
+        self._contents = array("Q")
+        """Digests of the content of the first row with each of them."""
+        self._equal = array("I")
+        """How many rows have had that content."""
         self.unused: dict[str, int] = {}
         """Columns that change nothing, and the line of the first row that has a cell there."""
 
@@ -71,13 +77,16 @@ class Columns:
         return RowMeaning(id=id_, part=part, occurrence=occurrence, sets=sets, metadata=metadata)
 
     def _part(self, cells: Mapping[str, Any]) -> tuple[str, int]:
-        content = digits_of(cells, 24)
+        content = int(digits_of(cells, 16), base=16)
         part = row_part(cells)
-        first, count = self._occurrences.get(part, (content, 0))
-        if first != content:
+        number = self._parts.add(part)
+        if number == len(self._contents):
+            self._contents.append(content)
+            self._equal.append(0)
+        if self._contents[number] != content:
             return part, 0  # other rows that happen to share a name: left to meet, and to be refused
-        self._occurrences[part] = (content, count + 1)
-        return part, count
+        self._equal[number] += 1
+        return part, self._equal[number] - 1
 
     def _layout(self, row: Row) -> _Layout:
         columns = tuple(row.cells)

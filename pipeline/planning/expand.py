@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from pipeline.manifest.model import Entry, Manifest
 
 
+SETTINGS_MOST = 1_000
+"""So many settings of one entry are remembered, to be shared between its items."""
+
+
 def expand(manifest: Manifest, findings: Findings, allowed: Sequence[Path] = ()) -> Iterator[Draft]:
     """Yield the items of a manifest. What is wrong goes to `findings`, and the items it concerns are left out.
 
@@ -219,6 +223,8 @@ class _EntryExpansion:
     def _settings_of(self, from_matrix: Mapping[str, Any], from_row: Mapping[str, Any]) -> Settings | None:
         key = repr((from_matrix, from_row)) if from_matrix or from_row else ""
         if key not in self._settings:
+            if len(self._settings) >= SETTINGS_MOST:  # rows that are all different: those are not met again
+                self._settings.clear()
             settings = self._make_settings(from_matrix, from_row)
             if settings is None:
                 return None

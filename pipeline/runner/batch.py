@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -20,12 +21,12 @@ from pipeline.runner.collect import fetch_outputs
 from pipeline.runner.expiry import by_expiry, countdown
 from pipeline.runner.lane import Lane
 from pipeline.runner.looks import look_at_jobs
-from pipeline.runner.planned import Head
+from pipeline.runner.planned import Unread
 from pipeline.runner.recover import recover
 from pipeline.runner.submit import submit_planned
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Container, Iterable, Mapping
 
     from pipeline.jobs.job import Job
     from pipeline.runner.context import RunContext, Seat
@@ -35,6 +36,7 @@ RESULTS_EVERY_S = 30.0
 RESULTS_SHARE = 50
 """Between two rewrites of results.jsonl lie at least 30 s, and 50 times what the last one took."""
 CRASHES_MOST = 3
+DECODING_WORTH_A_WORD = 50
 SUSPENSION_CHECK_S = 1.0
 SUSPENDED_S = 15.0
 GRACE_S = 20.0
@@ -58,7 +60,7 @@ class BatchRun:
     run: RunContext
     seats: Mapping[str, Seat]
     """By provider; every provider that has something to do has one."""
-    chosen: frozenset[str] | None
+    chosen: Container[str] | None
     """The ids that may be submitted; None for all. What is already at a vendor is finished in any case."""
     stop: Stop
     checkpoint: Callable[[], Awaitable[None]] | None = None
@@ -76,6 +78,8 @@ class BatchRun:
         make_folder(self.run.effects.files, self.run.folder.clips)
         await recover(self.run, {name: seat.capabilities for name, seat in self.seats.items()})
         await self._fill_lanes()
+        if self.run.decoding is not None:
+            await self.run.decoding.add_earlier()
         await self._stop_a_crash_loop()
         problems = await self._until_done_or_stopped()
         problems += await self._finish_billing()
@@ -99,14 +103,17 @@ class BatchRun:
             lane.schedule.take_up({key: law for key, law in learned.items() if key.startswith(f"{name}/")})
         progress = self.run.progress
         progress.spent_usd = await self.run.ledger.committed_usd()
-        for head in await self.run.ledger.heads():
-            chosen = self.chosen is None or head.item_id in self.chosen
-            progress.items += chosen or head.state is not State.PLANNED
-            progress.done += head.state is State.DONE
-            progress.failed += head.state in UNSUCCESSFUL
-            progress.in_doubt += head.state in IN_DOUBT
-            if head.state is State.PLANNED and chosen:
-                self.lanes[head.provider].planned.add(Head(head.item_id, head.revision, head.model))
+        planned = await self.run.ledger.planned_counts(self.chosen)
+        for name, lane in self.lanes.items():
+            counts = Counter({model: count for (provider, model), count in planned.items() if provider == name})
+            lane.planned.expect(counts, Unread(self.run.ledger, name, self.chosen))
+            if lane.planned.hungry:
+                await lane.planned.read_on()
+        counted = await self.run.ledger.counts()
+        progress.items += planned.total() + sum(counted.values()) - counted.get(State.PLANNED, 0)
+        progress.done += counted.get(State.DONE, 0)
+        progress.failed += sum(counted.get(state, 0) for state in UNSUCCESSFUL)
+        progress.in_doubt += sum(counted.get(state, 0) for state in IN_DOUBT)
 
     async def _stop_a_crash_loop(self) -> None:
         """Buy nothing after several runs in a row that died and each left a doubt: every one may have cost a clip."""
@@ -142,12 +149,13 @@ class BatchRun:
         told = loop.create_task(self.stop.finish.wait())
         results = loop.create_task(self._rewrite_results_now_and_then())
         watch = loop.create_task(self._watch_for_suspension())
+        beside = {results} if self.run.decoding is None else {results, loop.create_task(self.run.decoding.work())}
         try:
-            await asyncio.wait({work, told, results}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({work, told, *beside}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (told, results, watch, work):
+            for task in (told, *beside, watch, work):
                 task.cancel()
-        return await _outcomes({work, results, watch})
+        return await _outcomes({work, *beside, watch})
 
     async def _run_lanes(self) -> None:
         attached = by_expiry(await self.run.ledger.jobs([State.SUBMITTED, State.CLAIMED]), self.run.effects.clock.now())
@@ -158,6 +166,13 @@ class BatchRun:
                 lane.delivered.extend(job for job in delivered if job.provider == lane.name)
                 self._count_down(lane, mine)
                 group.create_task(_run_lane(lane, mine))
+        if self.run.decoding is not None:
+            if self.run.decoding.left >= DECODING_WORTH_A_WORD:
+                self.run.progress.note(
+                    f"Every clip that can be had is home; {self.run.decoding.left} items are still being decoded. "
+                    "That costs nothing, and can be cut short: what is left is decoded by the next run or export."
+                )
+            await self.run.decoding.drained()
 
     def _count_down(self, lane: Lane, jobs: Iterable[Job]) -> None:
         """Tell the user what the vendor will soon keep no longer."""

@@ -57,6 +57,9 @@ async def submit_planned(lane: Lane, group: TaskGroup) -> None:
     """Submit what is planned, as fast as the limits allow, until nothing is left or the lane closes."""
     lane.submits.pace.expect(len(lane.planned))
     while lane.may_submit():
+        if lane.planned.hungry:
+            await lane.planned.read_on()
+            continue
         wait_s, binding = _must_wait(lane)
         head = lane.planned.take() if wait_s <= 0 else None
         if head is None:

@@ -48,6 +48,12 @@ async def reader(machine: Machine) -> AsyncIterator[Reader]:
         yield reader
 
 
+async def test_money_by_state_adds_up_to_all_that_is_committed(reader: Reader) -> None:
+    by_state = reader.committed_usd()
+    assert by_state == {S.DONE: 1.5, S.SUBMITTED: 3.2, S.PLANNED: 0, S.SUBMIT_IN_DOUBT: 3.2, S.LOST: 0}
+    assert sum(by_state.values()) == pytest.approx(reader.summary().committed_usd)
+
+
 async def test_a_summary_counts_items_clips_and_money(reader: Reader) -> None:
     summary = reader.summary()
 
@@ -65,7 +71,7 @@ async def test_a_summary_counts_items_clips_and_money(reader: Reader) -> None:
 
 async def test_items_come_in_the_manifests_order(reader: Reader) -> None:
     assert reader.item_ids() == names(list(reader.jobs())) == ["fox", "deer", "owl", "leaf", "doubt", "lost"]
-    assert names(list(reader.planned())) == ["owl", "leaf"]
+    assert [item_id for item_id, _, _ in reader.planned_kinds()] == ["owl", "leaf"]
     assert reader.states()["doubt"] is S.SUBMIT_IN_DOUBT
     assert len(reader.states()) == 6
 
@@ -99,6 +105,28 @@ async def test_of_an_item_with_revisions_the_latest_is_shown(machine: Machine) -
         assert sorted(reader.item_ids()) == ["deer", "fox"]
         assert [job.revision for job in reader.revisions("fox")] == [1, 2]
         assert reader.revisions("fox")[1].request.prompt == "Another fox"
+
+
+async def test_a_plan_is_told_of_the_latest_revision_of_what_it_names(machine: Machine) -> None:
+    async with machine.ledger() as ledger:
+        await follow(ledger, PLANNED, STARTED, (E.SUBMIT_REFUSED, {"failure": failed("unbilled")}))
+        await ledger.record(*plan("deer"))
+        await ledger.record(*plan("fox", revision=2, prompt="Another fox"))
+        await ledger.place([("deer", 0), ("fox", 1)])
+
+    with reading(machine.path, machine.effects) as reader:
+        heads = reader.heads(["fox", "owl", "deer"])
+        assert {name: (head.revision, head.position, head.state) for name, head in heads.items()} == {
+            "fox": (2, 1, S.PLANNED),
+            "deer": (1, 0, S.PLANNED),
+        }
+        assert list(reader.all_heads()) == [heads["deer"], heads["fox"]]
+        assert heads["fox"].fingerprint == reader.revisions("fox")[1].fingerprint
+        assert heads["fox"].metadata == reader.revisions("fox")[1].metadata
+        assert reader.total() == 2
+        assert reader.summary().items == {S.PLANNED: 2}
+        assert reader.states_of({"fox"}) == {S.PLANNED}
+        assert reader.states_of(frozenset()) == set()
 
 
 async def test_an_item_of_unknown_price_counts_as_unpriced_once_it_may_have_cost_something(machine: Machine) -> None:

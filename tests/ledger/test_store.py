@@ -11,7 +11,7 @@ from pipeline.errors import DiskRefused, InputError, StaleWrite
 from pipeline.jobs.job import Job
 from pipeline.jobs.record import IllegalMove
 from pipeline.jobs.state import EventKind, State
-from pipeline.ledger.writer import DuplicateJob, OverBudget
+from pipeline.ledger.writer import BEFORE_ALL, DuplicateJob, OverBudget
 from tests.jobs.histories import BEGAN, HERE, outputs, planned, price, receipt, stored
 from tests.jobs.histories import told as failed
 from tests.ledger.ledgers import accept, follow, move, names, plan, start, told
@@ -383,16 +383,31 @@ async def test_jobs_come_in_the_order_of_the_manifest(machine: Machine) -> None:
         assert names(await ledger.jobs([S.PLANNED])) == ["b", "b", "a"]
         assert names(await ledger.jobs([S.SUBMITTING, S.PLANNED])) == ["c", "b", "b", "a"]
         assert await ledger.jobs([]) == []
-        assert [head.item_id for head in await ledger.heads()] == ["c", "b", "b", "a"]
+        waiting = await ledger.planned_after("modelmax", BEFORE_ALL, 2)
+        assert [head[:3] for head in waiting] == [("b", 1, "veo-3"), ("b", 2, "veo-3")]
+        assert [head.item_id for head in await ledger.planned_after("modelmax", waiting[-1].at, 2)] == ["a"]
+        assert await ledger.planned_after("venice", BEFORE_ALL, 2) == []
 
 
-async def test_a_head_is_the_least_of_a_job(machine: Machine) -> None:
+async def test_jobs_are_counted_by_state_and_what_waits_by_model(machine: Machine) -> None:
     async with machine.ledger() as ledger:
-        await ledger.record(*start(await ledger.record(*plan()), 0.25))
+        await ledger.record_all([plan(name) for name in ("a", "b", "c")])
+        await ledger.record(*start(await ledger.job("a", 1)))
 
-        (head,) = await ledger.heads()
+        assert await ledger.counts() == {S.SUBMITTING: 1, S.PLANNED: 2}
+        assert await ledger.planned_counts(None) == {("modelmax", "veo-3"): 2}
+        assert await ledger.planned_counts({"a", "c"}) == {("modelmax", "veo-3"): 1}
+        assert await ledger.planned_counts(frozenset()) == {}
 
-    assert head == ("fox", 1, S.SUBMITTING, "modelmax", "veo-3", "f" * 64, 250_000)
+
+async def test_jobs_are_read_by_their_keys_in_their_order(machine: Machine) -> None:
+    async with machine.ledger() as ledger:
+        await ledger.record_all([plan("a"), plan("b")])
+
+        assert names(await ledger.jobs_at([("b", 1), ("a", 1)])) == ["b", "a"]
+        assert await ledger.jobs_at([]) == []
+        with pytest.raises(InputError, match=r"There is no item b \(revision 2\)"):
+            await ledger.jobs_at([("a", 1), ("b", 2)])
 
 
 async def test_a_job_that_is_not_there_is_told_in_a_sentence(machine: Machine) -> None:

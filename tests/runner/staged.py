@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from pipeline.jobs.event import Event
     from pipeline.jobs.job import Job
-    from pipeline.planning.plan import Item
+    from pipeline.planning.item import Item
     from pipeline.runner.batch import Outcome
 
 CAPABILITIES = {"modelmax": ModelMax.capabilities, "venice": Venice.capabilities}

@@ -16,7 +16,7 @@ from pipeline.ledger.store import Ledger
 from pipeline.paths import BatchFolder
 from pipeline.providers.answers import Billing, Refused, Scope
 from pipeline.runner.lane import failure
-from pipeline.runner.reconcile import compare, write_plan
+from pipeline.runner.reconcile import NothingKnown, write_plan
 from tests.runner.staged import PROVIDERS, staged
 from tests.support.batches import BASE_URLS, ROOT, Batch, a_vendor, items
 from tests.support.memory_files import Crash
@@ -71,7 +71,7 @@ def left(batch: Batch, *steps: tuple[EventKind, dict[str, Any]], files: Mapping[
         make_folder(effects.files, FOLDER.clips)
         ledger = await Ledger.open(FOLDER.ledger, effects, {"pid": 1})
         now = effects.clock.now()
-        await write_plan(ledger, compare(batch.items, []), [item.id for item in batch.items], None, now)
+        await write_plan(ledger, batch.items, NothingKnown(), None, now)
         job = await ledger.job("i0", 1)
         for kind, data in steps:
             job = await ledger.record(job, Event(kind=kind, item_id="i0", revision=1, at=now, data=data))

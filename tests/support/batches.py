@@ -12,13 +12,14 @@ from pipeline.ledger.store import Ledger
 from pipeline.paths import BatchFolder
 from pipeline.planning.cost import Cost, PriceIs
 from pipeline.planning.identity import fingerprint
-from pipeline.planning.plan import Item
+from pipeline.planning.item import Item
 from pipeline.planning.problems import Source
 from pipeline.providers.base import Account, GenerationRequest
 from pipeline.providers.registry import find_provider
 from pipeline.runner.batch import RESULTS_EVERY_S, BatchRun, Outcome
 from pipeline.runner.cleanup import vendors_to_ask
 from pipeline.runner.context import LaneLimits, RunContext, Seat
+from pipeline.runner.decoding import Decoding
 from pipeline.runner.money import Prices
 from pipeline.runner.progress import Progress
 from pipeline.runner.reconcile import OnChange, compare, refuse_undecided, write_plan
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from aiohttp.typedefs import Middleware
 
+    from pipeline.clips.decoders import Decodes
     from pipeline.effects import Effects
     from pipeline.jobs.event import Event
     from pipeline.jobs.job import Job
@@ -149,6 +151,8 @@ class Batch:
     base_urls: dict[str, str] = field(default_factory=lambda: BASE_URLS)
     progress: Progress = field(default_factory=Progress)
     """That of the latest run."""
+    decoders: Decodes | None = None
+    """What decodes finished clips; None for nothing."""
 
     def run(
         self,
@@ -174,9 +178,8 @@ class Batch:
         make_folder(effects.files, folder.root)
         ledger = await Ledger.open(folder.ledger, effects, {"pid": 1})
         with reading(folder.ledger, effects) as reader:
-            difference = compare(self.items, reader.jobs())
-        refuse_undecided(difference, on_change)
-        await write_plan(ledger, difference, [item.id for item in self.items], on_change, effects.clock.now())
+            refuse_undecided(compare(self.items, reader), on_change)
+            await write_plan(ledger, self.items, reader, on_change, effects.clock.now())
         await ledger.write_meta({"name": "batch", "max_cost_usd": self.max_cost_usd})
         with reading(folder.ledger, effects) as reader:
             names = {*reader.providers()}
@@ -192,6 +195,9 @@ class Batch:
             effects=effects,
             prices=Prices(listed=self.prices, quotes=dict(self.quotes)),
             progress=progress,
+            decoding=Decoding(ledger, folder.root, self.decoders, effects.clock, progress.note)
+            if self.decoders
+            else None,
             cleanup=self.cleanup,
         )
         outcome = await BatchRun(
