@@ -5,7 +5,7 @@ output/<name>/
                                       <id>__x1.mp4 (where a file of the user's bears the name)
   clips/.<id>.<attempt>.part      bytes on their way; never a final name
   ledger.sqlite · ledger.lock · ledger.reserve · ledger.emergency.jsonl
-  results.jsonl · report.html · thumbnails/ · exports/
+  results.jsonl · report.html · thumbnails/ · exports/ · export.lock
   sandbox.sqlite                  only in a rehearsal's folder
 """
 
@@ -54,6 +54,16 @@ class BatchFolder:
     def clips(self) -> Path:
         """Finished clips."""
         return self.root / "clips"
+
+    @property
+    def exports(self) -> Path:
+        """Datasets made of the finished clips, each in a folder of its own."""
+        return self.root / "exports"
+
+    @property
+    def export_lock(self) -> Path:
+        """Held by the one process that exports; never deleted."""
+        return self.root / "export.lock"
 
     @property
     def report(self) -> Path:

@@ -14,11 +14,12 @@ from pipeline.cli.columns import columns
 from pipeline.cli.console import count, duration, plain, usd
 from pipeline.cli.doubts import ways_out, window
 from pipeline.cli.sentences import COST_SAYS, EVENT_SAYS, STATE_SAYS
+from pipeline.clips.acceptance import decoded_facts, judge
 from pipeline.jobs.codec import job_to_json
 from pipeline.jobs.job import CostIs
 from pipeline.jobs.state import IN_DOUBT, UNSUCCESSFUL, ClipState, EventKind, State
 from pipeline.jobs.trouble import what_to_do
-from pipeline.ledger.results import result
+from pipeline.ledger.results import result, shown
 from pipeline.providers.answers import Billing
 from pipeline.providers.redact import redact, redact_text
 
@@ -27,13 +28,14 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from pipeline.clips.acceptance import Acceptance
     from pipeline.jobs.event import Event
     from pipeline.jobs.job import Clip, Job
 
 LABEL = 12
 
 
-def history_json(root: Path, revisions: Sequence[Job], events: Sequence[Event]) -> dict[str, Any]:
+def history_json(root: Path, revisions: Sequence[Job], events: Sequence[Event], rules: Acceptance) -> dict[str, Any]:
     """Return the history as plain JSON."""
     latest = revisions[-1]
     return {
@@ -42,28 +44,28 @@ def history_json(root: Path, revisions: Sequence[Job], events: Sequence[Event]) 
         "state": latest.state.value,
         "says": STATE_SAYS[latest.state],
         "revisions": [redact(job_to_json(job)) for job in revisions],
+        "clips": result(latest, rules)["clips"],
         "events": [redact(event.to_json()) for event in events],
     }
 
 
-def history_text(root: Path, revisions: Sequence[Job], events: Sequence[Event]) -> str:
+def history_text(root: Path, revisions: Sequence[Job], events: Sequence[Event], rules: Acceptance) -> str:
     """Return the history as text, the latest revision first."""
     job = revisions[-1]
-    parts = [list(_about(job)), list(_doubt(root, job, events)), list(_clips(job)), list(_happened(events))]
+    parts = [list(_about(job)), list(_doubt(root, job, events)), list(_clips(job, rules)), list(_happened(events))]
     if len(revisions) > 1:
         parts.insert(1, [f"An earlier revision ({older.revision}) is {older.state}." for older in revisions[:-1]])
     return "\n\n".join("\n".join(part) for part in parts if part)
 
 
 def _about(job: Job) -> Iterator[str]:
-    shown = result(job)
     yield _labelled("item", job.item_id + (f" (revision {job.revision})" if job.revision > 1 else ""))
     yield _labelled("state", f"{job.state}: {STATE_SAYS[job.state]}")
     yield _labelled("model", f"{job.provider}/{job.request.model}" + (f" at {job.base_url}" if job.base_url else ""))
     yield _labelled("prompt", job.request.prompt)
-    for name in ("parameters", "metadata"):
-        if shown[name]:
-            yield _labelled(name, json.dumps(shown[name], ensure_ascii=False))
+    for name, value in (("parameters", shown(dict(job.request.parameters))), ("metadata", dict(job.metadata))):
+        if value:
+            yield _labelled(name, json.dumps(value, ensure_ascii=False))
     if job.request.options:
         yield _labelled("options", json.dumps(redact(dict(job.request.options)), ensure_ascii=False))
     if job.job_id:
@@ -129,7 +131,7 @@ def doubt_lines(root: Path, job: Job, events: Sequence[Event]) -> Iterator[str]:
         yield f"      {meaning}"
 
 
-def _clips(job: Job) -> Iterator[str]:
+def _clips(job: Job, rules: Acceptance) -> Iterator[str]:
     if not job.clips or job.state in IN_DOUBT:
         return
     rows = [(str(clip.index), clip.state.value, _facts(clip), clip.file or clip.part) for clip in job.clips]
@@ -137,6 +139,9 @@ def _clips(job: Job) -> Iterator[str]:
     for clip in job.clips:
         for warning in clip.warnings:
             yield f"  clip {clip.index}: {plain(redact_text(warning))}"
+        if clip.state is ClipState.DONE:
+            for reason in judge(rules, clip.facts, clip.size_bytes).reasons:
+                yield f"  clip {clip.index} is left out of exports: {plain(reason)}"
 
 
 def _facts(clip: Clip) -> str:
@@ -152,6 +157,11 @@ def _facts(clip: Clip) -> str:
         parts.append(f"{facts['fps']:g} fps")
     if facts.get("has_audio") is not None:
         parts.append("with sound" if facts["has_audio"] else "silent")
+    decoded = decoded_facts(facts)
+    if decoded is not None:
+        seen = {"black": decoded.is_black, "frozen": decoded.is_frozen, "nothing to hear": bool(decoded.silent)}
+        parts += [word for word, holds in seen.items() if holds]
+        parts.append("damaged" if decoded.problems(facts.get("frames") or 0) else "decodes to its last frame")
     return ", ".join(parts)
 
 
@@ -186,6 +196,9 @@ def learned_from(event: Event) -> list[str]:
             told.append(f"clip {data['index']} is {data['file']}")
         case EventKind.CLIP_DISCARDED | EventKind.CLIP_LOST | EventKind.CLIP_MISSING:
             told.append(f"clip {data['index']}")
+        case EventKind.CLIP_DECODED:
+            seen = data["decoded"]
+            told.append(f"clip {data['index']}, {count(seen['frames'], 'frame')}, {seen['corrupt']} of them damaged")
         case _:
             pass
     if "why" in data:

@@ -32,6 +32,7 @@ COMMANDS = {
     "results": "Print the results of a batch.",
     "resolve": "Settle what is in doubt, item by item or all at once.",
     "retry": "Have items that ended without a clip attempted once more.",
+    "export": "Make a dataset of the clips, for a loader or a trainer.",
     "check": "Hold a batch's ledger against its files; fetch again what is missing.",
     "report": "Write a page with every clip, the cost, the time, and what went wrong.",
     "models": "List a provider's models and what they can do.",

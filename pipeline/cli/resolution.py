@@ -1,4 +1,4 @@
-"""`resolve` and `retry`: the operator's word on items that only a person can move, asked about once and written down.
+"""`resolve`: the operator's word on items that only a person can move, asked about once and written down.
 
 Everything that was named is decided on before anything is changed: either all of it can be, or nothing is and every
 reason is told. Nothing is submitted here; what was settled is taken up by the next run.
@@ -7,7 +7,7 @@ reason is told. Nothing is submitted here; what was settled is taken up by the n
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,14 +19,14 @@ from pipeline.cli.seats import whereabouts
 from pipeline.cli.settings import BatchSettings
 from pipeline.cli.show_cmd import nearest
 from pipeline.errors import DiskRefused, Exit, InputError, StaleWrite
-from pipeline.jobs.state import IN_DOUBT, UNSUCCESSFUL, State
+from pipeline.jobs.state import IN_DOUBT, State
 from pipeline.ledger.reader import reading
 from pipeline.ledger.results import rewrite_results
 from pipeline.ledger.writer import DuplicateJob
 from pipeline.paths import BatchFolder, state_folder
 from pipeline.providers.registry import find_provider
 from pipeline.runner.money import Prices
-from pipeline.runner.settle import UNKNOWN, Answer, Move, Price, over_cap, price_again, retry, settle
+from pipeline.runner.settle import UNKNOWN, Answer, Move, Price, over_cap, price_again, settle
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pipeline.effects import Effects
     from pipeline.jobs.job import Job
     from pipeline.ledger.reader import Reader
+    from pipeline.ledger.store import Ledger
 
 NAMED_MOST = 5
 Decide = Callable[["Job", "Reader", Prices], Move | str]
@@ -97,12 +98,13 @@ def named_doubts(reader: Reader, items: Sequence[str]) -> list[Job]:
     if not items:
         return doubts_of(reader)
     found = {item: reader.revisions(item) for item in dict.fromkeys(items)}
-    _refuse_unknown(reader, [item for item, revisions in found.items() if not revisions])
+    refuse_unknown(reader, [item for item, revisions in found.items() if not revisions])
     held = {item: [job for job in revisions if job.state in IN_DOUBT] for item, revisions in found.items()}
     return [(held[item] or revisions)[-1] for item, revisions in found.items()]
 
 
-def _refuse_unknown(reader: Reader, unknown: Sequence[str]) -> None:
+def refuse_unknown(reader: Reader, unknown: Sequence[str]) -> None:
+    """Stop where ids were named that the batch does not have. Raises InputError with the nearest that it has."""
     if unknown:
         ids = reader.item_ids()
         told = [f"There is no item {item!r}.{nearest(item, ids)}" for item in unknown]
@@ -137,7 +139,7 @@ def list_doubts(wish: Wish, effects: Effects) -> Exit:
 
 
 def _told(root: Path, job: Job, events: Sequence[Any]) -> Iterable[str]:
-    yield f"{_name(job)}: {plain(job.provider)}/{plain(job.request.model)}, {job.state}"
+    yield f"{name_of(job)}: {plain(job.provider)}/{plain(job.request.model)}, {job.state}"
     yield from doubt_lines(root, job, events)
 
 
@@ -159,30 +161,30 @@ async def settle_doubts(
         forgotten = answer is Answer.ADOPT and not job.base_url
         rehearsal = rehearsal_speed(wish.folder, effects) > 0
         where = whereabouts(job.provider, environ, rehearsal=rehearsal) if forgotten else ("", "")
-        by = _operator(environ)
+        by = operator_of(environ)
         return settle(job, answer, events, again, adopted_id=adopted_id, submitted_to=where, by=by)
 
     def choose(reader: Reader) -> Sequence[Job]:
         return named_doubts(reader, wish.items)
 
     def question(moves: Sequence[Move]) -> str:
-        names, cost = _names(moves), cost_of(moves)
+        names, cost = names_of(moves), cost_of(moves)
         if answer is Answer.RESUBMIT:
             return f"{names} may be paid for already. To submit again may cost {cost} more. Go on?"
         return f"{names} may be billed already. To ask for the result again may cost {cost} more. Go on?"
 
     costs = answer in {Answer.RESUBMIT, Answer.ASK_ONCE}
-    moves = await _write_down(wish, "resolve", choose, decide, question if costs else None, effects, environ)
+    moves = await write_down(wish, "resolve", choose, decide, question if costs else None, effects, environ)
     with reading(wish.folder.ledger, effects) as reader:
         remaining = len(doubts_of(reader))
     if not moves:
         say(f"Nothing is in doubt in {wish.root}.")
     else:
-        say(f"{_names(moves)}: {SETTLED_AS[answer]}.")
+        say(f"{names_of(moves)}: {SETTLED_AS[answer]}.")
         if answer is not Answer.ABANDON:
             say(f"To go on: {wish.resume}")
     if wish.as_json:
-        settled = [{**_told_json(move), "answer": answer.value} for move in moves]
+        settled = [{**told_json(move), "answer": answer.value} for move in moves]
         put_json({"output": str(wish.root), "settled": settled, "in_doubt": remaining, "resume": wish.resume})
     return Exit.SOME_IN_DOUBT if remaining else Exit.DONE
 
@@ -195,56 +197,7 @@ SETTLED_AS = {
 }
 
 
-async def try_again(wish: Wish, effects: Effects, environ: Mapping[str, str]) -> Exit:
-    """Have items that ended without a clip attempted once more.
-
-    Raises:
-        InputError: one of them cannot be, or the question was declined; nothing was changed.
-        BatchLocked: a run is at it.
-    """
-
-    def decide(job: Job, reader: Reader, prices: Prices) -> Move | str:
-        can_be = job.state in UNSUCCESSFUL
-        return retry(job, price_of_another(job, reader, prices, effects) if can_be else UNKNOWN, by=_operator(environ))
-
-    def choose(reader: Reader) -> Sequence[Job]:
-        if not wish.items:
-            return [job for job in reader.jobs() if job.state in UNSUCCESSFUL]
-        found = {item: reader.revisions(item) for item in dict.fromkeys(wish.items)}
-        _refuse_unknown(reader, [item for item, revisions in found.items() if not revisions])
-        return [revisions[-1] for revisions in found.values()]
-
-    def question(moves: Sequence[Move]) -> str:
-        for sentence in _told_before_retry(moves):
-            say(sentence)
-        return f"A new attempt of {_names(moves)} may cost {cost_of(moves)}. Go on?"
-
-    moves = await _write_down(wish, "retry", choose, decide, question, effects, environ)
-    if moves:
-        say(f"{_names(moves)}: to be attempted again.")
-        say(f"To go on: {wish.resume}")
-    else:
-        say(f"No item of {wish.root} was rejected, failed, lost or abandoned.")
-    if wish.as_json:
-        retried = [_told_json(move) for move in moves]
-        put_json({"output": str(wish.root), "retried": retried, "resume": wish.resume})
-    return Exit.DONE
-
-
-def _told_before_retry(moves: Sequence[Move]) -> Iterable[str]:
-    """Say of each item what it has cost so far: nobody pays twice without having been told."""
-    for move in moves:
-        job = move.job
-        why = f" ({job.failure.message.rstrip('.')})" if job.failure else ""
-        spent = f"{usd(job.committed_usd)} stays counted as spent" if job.committed_usd else ""
-        if job.state is State.LOST:
-            paid = "was paid for already, and its clip is no longer to be had"
-            yield f"{_name(job)} {paid}{why}; {spent or 'nobody told how much'}."
-        else:
-            yield f"{_name(job)} is {job.state}{why}; {spent or 'it cost nothing that is known'}."
-
-
-async def _write_down(
+async def write_down(
     wish: Wish,
     command: str,
     choose: Callable[[Reader], Sequence[Job]],
@@ -252,16 +205,35 @@ async def _write_down(
     question: Callable[[Sequence[Move]], str] | None,
     effects: Effects,
     environ: Mapping[str, str],
+    first: Callable[[Ledger], Awaitable[None]] | None = None,
 ) -> list[Move]:
-    """Decide on every item, ask once, and write all of it down; under the batch's lock, in an epoch of its own."""
+    """Decide on every item, ask once, and write all of it down; under the batch's lock, in an epoch of its own.
+
+    Args:
+        wish: what the operator wants.
+        command: which command it is, for the record.
+        choose: returns the items to decide on.
+        decide: returns what becomes of one, or why that cannot be.
+        question: what to ask before; None where it costs nothing.
+        effects: what the ledger is opened with.
+        environ: the environment, without keys being read.
+        first: done before anything is chosen.
+
+    Raises:
+        InputError: one of them cannot be, or the question was declined; nothing was changed.
+        BatchLocked: a run is at it.
+    """
     folder = wish.folder
     rehearsal = rehearsal_speed(folder, effects) > 0
     marks = None if rehearsal else state_folder(environ) / "marks"
     async with begin_epoch(folder, effects, marks, command=command) as epoch:
         epoch.ending = f"{command}: nothing was changed"
+        if first is not None:
+            await first(epoch.ledger)
         settings = await epoch.ledger.read_meta("settings")
         prices = Prices(listed=BatchSettings.from_json(settings).prices if settings else {})
         with reading(folder.ledger, effects) as reader:
+            order = reader.item_ids()
             decided = [decide(job, reader, prices) for job in choose(reader)]
         moves = [move for move in decided if isinstance(move, Move)]
         problems = [problem for problem in decided if isinstance(problem, str)]
@@ -274,7 +246,9 @@ async def _write_down(
             if not (wish.yes or rehearsal) and not ask(asked):
                 raise InputError("Nothing was changed.")
         await _record(wish, moves, epoch)
-        if moves:
+        if any(move.before is None for move in moves):
+            await epoch.ledger.place((item_id, position) for position, item_id in enumerate(order))
+        if moves or first is not None:
             await refresh_results(folder, effects)
         epoch.ending = f"{command}: {count(len(moves), 'item')}"
         return moves
@@ -292,7 +266,7 @@ async def _record(wish: Wish, moves: Sequence[Move], epoch: Epoch) -> None:
         await epoch.ledger.write_meta({"max_cost_override_usd": cap, "max_cost_usd": cap})
     now = epoch.effects.clock.now()
     try:
-        await epoch.ledger.record_all([(move.job, move.event(now)) for move in moves])
+        await epoch.ledger.record_all([(move.before, move.event(now)) for move in moves])
     except DuplicateJob as taken:
         raise InputError(f"{taken} Look for the right id; one clip is never shared between items.") from taken
     except StaleWrite as stale:
@@ -323,20 +297,24 @@ def cost_of(moves: Iterable[Move]) -> str:
     return f"{usd(known)} and {rest}" if known else rest
 
 
-def _names(moves: Sequence[Move]) -> str:
-    names = [_name(move.job) for move in moves]
+def names_of(moves: Sequence[Move]) -> str:
+    """Return the names of the items that are moved, the first few of them."""
+    names = [name_of(move.job) for move in moves]
     more = f" and {len(names) - NAMED_MOST} more" if len(names) > NAMED_MOST else ""
     return ", ".join(names[:NAMED_MOST]) + more
 
 
-def _name(job: Job) -> str:
+def name_of(job: Job) -> str:
+    """Return an item as it is told to people."""
     return job.item_id + (f" (revision {job.revision})" if job.revision > 1 else "")
 
 
-def _told_json(move: Move) -> dict[str, Any]:
+def told_json(move: Move) -> dict[str, Any]:
+    """Return what is told of a move, as plain JSON."""
     job = move.job
     return {"id": job.item_id, "revision": job.revision, "was": job.state.value, "price_usd": move.price.usd}
 
 
-def _operator(environ: Mapping[str, str]) -> str:
+def operator_of(environ: Mapping[str, str]) -> str:
+    """Return who is at the terminal, for the record; empty where nobody says."""
     return environ.get("USER") or environ.get("LOGNAME") or ""

@@ -54,10 +54,10 @@ def command(folder: Path, *, form: str, as_json: bool) -> None:
     effects = system()
     batch = BatchFolder(folder)
     with reading(batch.ledger, effects) as reader:
-        results = map(result, _jobs(reader, batch, effects))
+        rules = reader.acceptance()
+        results = [result(job, rules) for job in _jobs(reader, batch, effects)]
     if as_json:
-        rows = list(results)
-        put_json({"output": str(folder), "results": rows, "comparison": compared(rows).to_json()})
+        put_json({"output": str(folder), "results": results, "comparison": compared(results).to_json()})
     elif form == "csv":
         put_raw(csv_text(results))
     elif form == "jsonl":
@@ -80,7 +80,7 @@ def _jobs(reader: Reader, batch: BatchFolder, effects: Effects) -> list[Job]:
     try:
         with only_process(batch, effects):
             jobs = list(reader.jobs())
-            write_results(jobs, batch, effects.files)
+            write_results(jobs, reader.acceptance(), batch, effects.files)
             return jobs
     except BatchLocked:
         say(f"{batch.root} is being run now; the run itself keeps {batch.results.name} up to date.")

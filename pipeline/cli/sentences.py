@@ -49,6 +49,7 @@ EVENT_SAYS: Mapping[EventKind, str] = {
     EventKind.CLIP_LOST: "a clip is no longer to be had",
     EventKind.CLIP_PUBLISHED: "a clip has its final name",
     EventKind.CLIP_MISSING: "a finished clip is missing from disk; to be fetched again",
+    EventKind.CLIP_DECODED: "a clip was decoded, frame by frame",
     EventKind.CLEANED_UP: "the provider's copies were deleted, since every clip is here",
     EventKind.CLEANUP_REFUSED: "the provider would not delete its copies; it is not asked again",
     EventKind.HISTORY_LOST: "the ledger was restored from a copy, and what happened since is not known; held in doubt",

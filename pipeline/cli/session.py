@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.cli.bars import shown
 from pipeline.cli.console import count, put_json, say, usd
+from pipeline.cli.decoded import cores, decoding_beside
 from pipeline.cli.descriptors import make_room, needed
 from pipeline.cli.elsewhere import note_folder
 from pipeline.cli.epoch import begin_epoch
@@ -122,6 +123,9 @@ async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) 
         kept = None if order.rehearsal else KeptQuotes(quotes, effects.clock, where)
         prices = await price(wish, seats, folder, effects, kept)
         progress = Progress()
+        decoding = await stack.enter_async_context(
+            decoding_beside(ledger, folder, settings.accept, effects, progress.note, max(1, cores() - 1))
+        )
         context = RunContext(
             ledger=ledger,
             folder=folder,
@@ -130,6 +134,7 @@ async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) 
             effects=effects,
             prices=prices,
             progress=progress,
+            decoding=decoding,
             cleanup=settings.cleanup,
         )
         stop = Stop()
@@ -202,6 +207,12 @@ def _tell(order: Order, folder: BatchFolder, outcome: Outcome, reader: Reader) -
         f"{summary.name}: {done} of {count(summary.total, 'item')} done, {count(summary.clips_done, 'clip')} in "
         f"{folder.clips}; {summary.failed} failed, {summary.in_doubt} in doubt; {_spent(summary)}."
     )
+    rejected = reader.rejected_clips()
+    if rejected:
+        say(
+            f"{count(rejected, 'clip')} turned down by `accept`, kept, and left out of exports. To see why: "
+            f"{shlex.join(['clipmill', 'results', str(folder.root), '--format', 'jsonl'])}"
+        )
     if summary.clips_done:
         say(f"To look at them: {shlex.join(['clipmill', 'report', str(folder.root), '--open'])}")
     if summary.failed or summary.in_doubt:

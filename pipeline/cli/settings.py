@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from pipeline.clips.acceptance import Acceptance
 from pipeline.manifest.model import Price
 from pipeline.planning.limits import CONCURRENT_BILLING, CONCURRENT_DOWNLOADS, EffectiveLimits
 
@@ -31,6 +32,8 @@ class BatchSettings:
     prices: Mapping[str, Price]
     limits: Mapping[str, EffectiveLimits]
     """By provider."""
+    accept: Acceptance = field(default_factory=Acceptance)
+    """Which clips are wanted in a dataset; `ledger.reader` reads it."""
     cleanup: bool = False
     """Whether the providers' copies are deleted once a clip is here."""
 
@@ -44,6 +47,7 @@ class BatchSettings:
             max_cost_usd=plan.limits.max_cost_usd,
             prices=plan.prices,
             limits=plan.provider_limits,
+            accept=plan.accept,
             cleanup=plan.cleanup,
         )
 
@@ -77,5 +81,6 @@ class BatchSettings:
             max_cost_usd=value["max_cost_usd"],
             prices={name: Price(**price) for name, price in value["prices"].items()},
             limits={name: EffectiveLimits(**limits) for name, limits in value["limits"].items()},
+            accept=Acceptance.from_json(value.get("accept", {})),
             cleanup=value.get("cleanup", False),
         )

@@ -38,10 +38,11 @@ def command(folder: Path, item: str, *, as_json: bool) -> None:
         if not revisions:
             raise InputError(f"{folder} has no item {item!r}.{nearest(item, reader.item_ids())}")
         events = reader.events(item)
+        rules = reader.acceptance()
     if as_json:
-        put_json(history_json(folder, revisions, events))
+        put_json(history_json(folder, revisions, events, rules))
     else:
-        put(history_text(folder, revisions, events))
+        put(history_text(folder, revisions, events, rules))
 
 
 def nearest(item: str, ids: Sequence[str]) -> str:

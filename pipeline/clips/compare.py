@@ -22,10 +22,11 @@ DURATION_SLACK = 0.10
 ASPECT_SLACK = 0.02
 """Encoders want sides that divide by 8 or 16, so 480p at 16:9 is 848 or 854 wide."""
 
-SHORT_SIDE_SLACK = 0.02
+SIDE_SLACK = 0.02
 """For the same reason 1080p can be 1088 high."""
 
 RATIO = re.compile(r"(\d+(?:\.\d+)?):(\d+(?:\.\d+)?)", re.ASCII)
+PIXELS = re.compile(r"(\d{2,5})x(\d{2,5})", re.ASCII)
 LINES = re.compile(r"(?:true_)?(\d{3,4})p", re.ASCII | re.IGNORECASE)
 SHORT_SIDES = {"2k": (1440, 1080), "4k": (2160,), "8k": (4320,)}
 """Names without a number of lines; "2k" is either of two, by vendor."""
@@ -63,14 +64,20 @@ def _duration(asked: Any, facts: ClipFacts) -> str:
 
 
 def _resolution(asked: Any, facts: ClipFacts) -> str:
-    wanted = _short_sides(asked)
+    size = PIXELS.fullmatch(asked) if isinstance(asked, str) else None
+    if size:
+        sides = ((facts.width, int(size[1])), (facts.height, int(size[2])))
+        agrees = all(abs(found - wanted) <= SIDE_SLACK * wanted for found, wanted in sides)
+        return "" if agrees else f"The clip is {facts.width}x{facts.height}; {asked} was asked for."
+    wanted = short_sides(asked)
     short = min(facts.width, facts.height)
-    if not wanted or any(abs(short - side) <= SHORT_SIDE_SLACK * side for side in wanted):
+    if not wanted or any(abs(short - side) <= SIDE_SLACK * side for side in wanted):
         return ""
     return f"The clip is {facts.width}x{facts.height}; {asked} was asked for."
 
 
-def _short_sides(asked: Any) -> tuple[int, ...]:
+def short_sides(asked: Any) -> tuple[int, ...]:
+    """Return how long the shorter side is in a resolution such as 720p, in pixels; empty for any other word."""
     if not isinstance(asked, str):
         return ()
     lines = LINES.fullmatch(asked)

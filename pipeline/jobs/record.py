@@ -216,12 +216,16 @@ def _move_clip(clip: Clip, event: Event) -> Clip:
             return replace(clip, state=ClipState.DONE, part="", file=data["file"])
         case EventKind.CLIP_LOST:
             return replace(clip, state=ClipState.LOST)
+        case EventKind.CLIP_DECODED:
+            return replace(clip, facts={**clip.facts, "decoded": data["decoded"]})
         case _:
             return Clip(index=clip.index)
 
 
 def _with_clips(job: Job, event: Event) -> Job:
     states = {clip.state for clip in job.clips}
+    if event.kind is EventKind.CLIP_DECODED:
+        return job
     if event.kind is EventKind.CLIP_MISSING:
         state = State.CLAIMED if job.outputs else State.SUBMITTED
         return replace(job, state=state, cleanup=CleanUp.NONE, finished_at=None)
@@ -297,6 +301,7 @@ _EFFECTS: dict[EventKind, Callable[[Job, Event], Job]] = {
     EventKind.CLIP_LOST: _clip_event,
     EventKind.CLIP_PUBLISHED: _clip_event,
     EventKind.CLIP_MISSING: _clip_event,
+    EventKind.CLIP_DECODED: _clip_event,
     EventKind.CLEANED_UP: _cleaned_up(CleanUp.DONE),
     EventKind.CLEANUP_REFUSED: _cleaned_up(CleanUp.REFUSED),
     EventKind.HISTORY_LOST: _history_lost,

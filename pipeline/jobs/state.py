@@ -90,6 +90,8 @@ class EventKind(StrEnum):
     CLIP_LOST = "clip_lost"
     CLIP_PUBLISHED = "clip_published"
     CLIP_MISSING = "clip_missing"
+    CLIP_DECODED = "clip_decoded"
+    """A decoder has seen every frame of a finished clip. It says what the clip is like, and moves nothing."""
     CLEANED_UP = "cleaned_up"
     """The vendor's own copies of its clips are deleted: they are all here."""
     CLEANUP_REFUSED = "cleanup_refused"
@@ -146,6 +148,8 @@ def _moves() -> frozenset[tuple[State | None, EventKind, State]]:
         table.add((state, e.CLIP_PUBLISHED, s.DONE))
         table.add((state, e.CLIP_PUBLISHED, s.LOST))
         table.add((state, e.CLIP_LOST, s.LOST))
+    for state in (s.DONE, s.LOST):  # while it is at the vendor, its lane alone writes about it
+        table.add((state, e.CLIP_DECODED, state))
     for state in UNSUCCESSFUL:
         table.add((state, e.RETRIED, s.PLANNED))
     for state in State:
@@ -163,6 +167,7 @@ CLIP_MOVES = frozenset(
         (ClipState.STORED, EventKind.CLIP_PUBLISHED, ClipState.DONE),
         (ClipState.WANTED, EventKind.CLIP_LOST, ClipState.LOST),
         (ClipState.DONE, EventKind.CLIP_MISSING, ClipState.WANTED),
+        (ClipState.DONE, EventKind.CLIP_DECODED, ClipState.DONE),
     }
 )
 """Every legal move of one clip."""

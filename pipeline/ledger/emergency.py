@@ -37,9 +37,11 @@ BEGINNINGS = frozenset(
         EventKind.RETRIED,
         EventKind.CLAIM_ALLOWED,
         EventKind.CLIP_MISSING,
+        EventKind.CLIP_DECODED,
     }
 )
-"""Events after which something new is begun. On a failing disk they are refused; only outcomes are saved."""
+"""Events after which something new is begun, and those that can be had again for nothing. On a failing disk they are
+refused; only outcomes are saved."""
 
 
 class Emergency:

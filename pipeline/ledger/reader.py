@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pipeline.clips.acceptance import Acceptance, judge
 from pipeline.jobs.state import ENDED, IN_DOUBT, UNSUCCESSFUL, State
 from pipeline.ledger import rows
 from pipeline.ledger.database import open_reader, told_as_our_errors
@@ -31,6 +32,13 @@ HEAD = (
 )
 MAY_HAVE_COST = frozenset(State) - {State.PLANNED, State.REJECTED, State.FAILED}
 LATEST = "WHERE revision = (SELECT max(revision) FROM item AS later WHERE later.id = item.id)"
+
+WITH_CLIPS = """
+WHERE EXISTS (SELECT 1 FROM clip WHERE item_id = item.id AND clip.revision = item.revision AND clip.state = 'done')
+AND json_extract(record, '$.fingerprint') = (
+  SELECT json_extract(later.record, '$.fingerprint') FROM item AS later
+  WHERE later.id = item.id ORDER BY later.revision DESC LIMIT 1)
+ORDER BY position, revision"""
 
 
 class JobHead(NamedTuple):
@@ -93,6 +101,10 @@ class Reader:
             row = self._database.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return json.loads(row[0]) if row else None
 
+    def acceptance(self) -> Acceptance:
+        """Return the rules of the manifest's `accept`, as they now are."""
+        return Acceptance.from_json((self.meta("settings") or {}).get("accept", {}))
+
     def summary(self) -> Summary:
         """Count items, clips and money."""
         with self._snapshot():
@@ -147,6 +159,29 @@ class Reader:
     def jobs(self) -> Iterator[Job]:
         """Yield the latest revision of every item, in the manifest's order."""
         return self._jobs(f"{LATEST} ORDER BY position")
+
+    def with_clips(self) -> Iterator[Job]:
+        """Yield every job with a finished clip that its item still stands for, in the manifest's order.
+
+        An earlier revision is among them where the latest has the same fingerprint: its clip was paid for too.
+        """
+        return self._jobs(WITH_CLIPS)
+
+    def rejected_clips(self) -> int:
+        """Return how many finished clips of the latest revisions the manifest's `accept` turns down."""
+        rules = self.acceptance()
+        query = (
+            "SELECT facts, size_bytes FROM clip WHERE state = 'done' "
+            "AND (item_id, revision) IN (SELECT id, max(revision) FROM item GROUP BY id)"
+        )
+        with told_as_our_errors(self.path):
+            found = self._database.execute(query).fetchall()
+        return sum(judge(rules, json.loads(facts), size_bytes).accepted is False for facts, size_bytes in found)
+
+    def undecoded(self) -> int:
+        """Return how many finished jobs have a clip that no decoder has seen."""
+        with told_as_our_errors(self.path):
+            return len(rows.undecoded(self._database))
 
     def planned_kinds(self) -> Iterator[tuple[str, str, str]]:
         """Yield id, provider, and request but for the prompt (as JSON) of what is still to be submitted.

@@ -107,6 +107,16 @@ def read_jobs(database: sqlite3.Connection, where: str, values: Sequence[Any] = 
         yield job_from_json({**json.loads(record), "request": json.loads(request)}, clips)
 
 
+def undecoded(database: sqlite3.Connection) -> list[tuple[str, int]]:
+    """Return the id and revision of finished jobs with a clip that no decoder has seen, in the manifest's order."""
+    query = (
+        "SELECT item.id, item.revision FROM item JOIN clip ON clip.item_id = item.id AND clip.revision = item.revision "
+        "WHERE item.state IN ('done', 'lost') AND clip.state = 'done' "
+        "AND json_extract(clip.facts, '$.decoded') IS NULL GROUP BY item.id, item.revision ORDER BY item.position"
+    )
+    return database.execute(query).fetchall()
+
+
 def read_events(rows: Iterable[tuple[Any, ...]]) -> Iterator[Event]:
     """Yield events from rows of (kind, item_id, revision, at, data)."""
     for kind, item_id, revision, at, data in rows:

@@ -308,6 +308,11 @@ class Ledger:
         heads: list[PlannedHead] = await self._alone(self._writer.planned_after, provider, at, most)
         return heads
 
+    async def undecoded(self) -> list[tuple[str, int]]:
+        """Return the id and revision of every finished job with a clip that no decoder has seen."""
+        found: list[tuple[str, int]] = await self._alone(self._writer.undecoded)
+        return found
+
     async def committed_usd(self) -> float:
         """Return what is spent, reserved or in doubt, over all items."""
         return float(await self._alone(self._writer.committed_usd))

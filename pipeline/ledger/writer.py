@@ -326,6 +326,10 @@ class Writer:
         found = self._ask(query, (provider, position, position, row, position, most))
         return [PlannedHead(item_id, revision, model, (*where,)) for item_id, revision, model, *where in found]
 
+    def undecoded(self) -> list[tuple[str, int]]:
+        """Return the id and revision of every finished job with a clip that no decoder has seen."""
+        return patiently(self.path, self.tell, lambda: rows.undecoded(self._database))
+
     def committed_usd(self) -> float:
         """Return what is spent, reserved or in doubt, over all items."""
         ((micro,),) = self._ask("SELECT committed_micro_usd FROM money")

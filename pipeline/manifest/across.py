@@ -9,6 +9,7 @@ from array import array
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from pipeline.clips.compare import short_sides
 from pipeline.errors import Severity
 from pipeline.manifest.words import Complaint, nearest, shown
 from pipeline.names import Names
@@ -77,6 +78,7 @@ class AllEntries:
                 told = f"{whom} no `{key}`, and the top level names none for all. Add one, such as `{example}`."
                 yield Complaint(("clips", first), told)
         yield from self._unused(top)
+        yield from _contradictory(top.get("accept"))
 
     def _unused(self, top: Mapping[str, Any]) -> Iterator[Complaint]:
         """Yield prices and settings for what no clip uses, where something that has none is nearly called the same.
@@ -98,3 +100,25 @@ class AllEntries:
             if meant:
                 told = f"No clip uses the provider `{shown(provider)}`. Did you mean `{shown(meant)}`?"
                 yield Complaint(("providers", provider), told, on_key=True, severity=Severity.WARNING)
+
+
+def _contradictory(accept: Any) -> Iterator[Complaint]:
+    """Yield pairs of bounds between which no clip can lie."""
+    if not isinstance(accept, dict):
+        return
+    for name in ("duration_seconds", "resolution", "fps"):
+        least, most = accept.get(f"min_{name}"), accept.get(f"max_{name}")
+        low, high = (_size(least), _size(most)) if name == "resolution" else (_number(least), _number(most))
+        if low is not None and high is not None and low > high:
+            told = (
+                f"`max_{name}` is {shown(str(most))}, less than `min_{name}`: {shown(str(least))}. No clip fits both."
+            )
+            yield Complaint(("accept", f"max_{name}"), told)
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _size(value: Any) -> float | None:
+    return float(max(short_sides(value), default=0)) or None

@@ -10,6 +10,8 @@ from array import array
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from pipeline.clips.acceptance import Acceptance
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
@@ -171,6 +173,7 @@ class Manifest:
     prices: Mapping[str, Price] = field(default_factory=dict)
     """By `provider/model`."""
     providers: Mapping[str, ProviderSettings] = field(default_factory=dict)
+    accept: Acceptance = field(default_factory=Acceptance)
     places: Places = field(default_factory=Places, repr=False, compare=False)
     text_sha256: str
     """Of the file's bytes, in hexadecimal."""

@@ -6,6 +6,7 @@ from dataclasses import fields
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
+from pipeline.clips.acceptance import Acceptance
 from pipeline.manifest.model import Entry, Limits, Manifest, Price, ProviderSettings
 
 if TYPE_CHECKING:
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pipeline.manifest.model import Places
+
+DURATIONS = ("min_duration", "max_duration")
 
 
 ENTRY_FIELDS: Final = tuple(field.name for field in fields(Entry))
@@ -43,6 +46,13 @@ def entry_of(index: int, value: Mapping[str, Any]) -> Entry:
     )
 
 
+def acceptance_of(value: Mapping[str, Any]) -> Acceptance:
+    """Return the record of `accept`."""
+    seconds = {f"{name}_s": value[f"{name}_seconds"] for name in DURATIONS if f"{name}_seconds" in value}
+    rest = {name: told for name, told in value.items() if not name.endswith("_seconds")}
+    return Acceptance(**seconds, **rest)
+
+
 def manifest_of(
     path: Path, folder: Path, top: Mapping[str, Any], entries: Sequence[Entry], places: Places, digest: str
 ) -> Manifest:
@@ -63,6 +73,7 @@ def manifest_of(
             name: ProviderSettings(limits=Limits(**settings.get("limits", {})), options=settings.get("options", {}))
             for name, settings in top.get("providers", {}).items()
         },
+        accept=acceptance_of(top.get("accept", {})),
         places=places,
         text_sha256=digest,
     )

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from pipeline.clips.acceptance import Acceptance
     from pipeline.effects import Effects
     from pipeline.manifest.model import Limits, Manifest, Price
     from pipeline.pages import Pages
@@ -51,6 +52,7 @@ class Plan:
     provider_limits: Mapping[str, EffectiveLimits]
     """What holds for each provider that the items use."""
     prices: Mapping[str, Price]
+    accept: Acceptance
     cleanup: bool
     """Whether the providers' copies are deleted once a clip is here."""
     estimate: Estimate
@@ -118,6 +120,7 @@ def make_plan(
         limits=manifest.limits,
         provider_limits=planner.limits(),
         prices=manifest.prices,
+        accept=manifest.accept,
         cleanup=manifest.cleanup,
         estimate=sums,
         warnings=tuple(told),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pipeline.clips.acceptance import contradictions
 from pipeline.errors import InputError, Severity
 from pipeline.names import Names
 from pipeline.pages import Pages
@@ -173,6 +174,9 @@ class Planner:
         for problem in provider.check(request):
             is_fine &= problem.severity is not Severity.ERROR
             self._tell(draft, problem.field, problem.message, problem.severity)
+        for name, message in contradictions(self._manifest.accept, request.parameters):
+            is_fine = False
+            self._tell(draft, ("parameters", name), message, Severity.ERROR)
         return is_fine
 
     def _tell(self, draft: Draft, field: tuple[str | int, ...], message: str, severity: Severity) -> None:

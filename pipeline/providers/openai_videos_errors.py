@@ -93,13 +93,23 @@ def throttled(reply: Reply, told: ErrorTold, now: datetime) -> Throttled:
 
 def scope_of(status: int, told: ErrorTold) -> Scope:
     """Return how far a refusal reaches. A wrong address, a proxy's page and a wrong body format are no item's fault."""
-    if told.code in OUT_OF_MONEY or told.is_missing_route or status in {401, 402, 403, 405, 407, 415, 501}:
+    if told.code in OUT_OF_MONEY or status in {401, 402, 403, 415, 501} or is_elsewhere(status, told):
         return Scope.ACCOUNT
-    if not told.is_api and status not in {400, 413, 414, 422, 431}:
-        return Scope.ACCOUNT
-    if told.code in {"model_not_found", "invalid_model"} or status in {404, 410} or ABOUT_MODEL.search(told.message):
-        return Scope.MODEL
-    return Scope.ITEM
+    return Scope.MODEL if is_about_model(told) else Scope.ITEM
+
+
+def is_about_model(told: ErrorTold) -> bool:
+    """Tell whether it is the model that the server does not have."""
+    return told.code in {"model_not_found", "invalid_model"} or ABOUT_MODEL.search(told.message) is not None
+
+
+def is_elsewhere(status: int, told: ErrorTold) -> bool:
+    """Tell whether an answer is not that of a videos API: a proxy's, or another server's that has no such path."""
+    if told.is_missing_route or status in {405, 407}:
+        return True
+    if status in {404, 410}:
+        return not is_about_model(told)
+    return not told.is_api and status not in {400, 401, 402, 413, 414, 415, 422, 431}
 
 
 def refusal(reply: Reply, told: ErrorTold) -> Refused | None:
@@ -107,15 +117,16 @@ def refusal(reply: Reply, told: ErrorTold) -> Refused | None:
 
     501 is one: the server does not do what was asked of it (RFC 9110, 15.6.2), if the server's own it is.
     """
-    status = reply.status
+    status, message = reply.status, told.message
     is_no = 400 <= status < 500 and status not in {408, 425, 429}
     is_no |= (status == 429 and told.code in OUT_OF_MONEY) or (status == 501 and told.is_api)
     if not is_no:
         return None
-    scope, message = scope_of(status, told), told.message
-    if told.is_missing_route or (scope is Scope.ACCOUNT and not told.is_api and status != 401):
+    if is_elsewhere(status, told):
         message = f"An answer {status} that is not a videos API's; check OPENAI_VIDEOS_BASE_URL and the network."
         return Refused(scope=Scope.ACCOUNT, kind="not_the_api", message=message)
     if status == 415:
         message += " Try options: {body_format: json}, or without it the form."
-    return Refused(scope=scope, kind=told.code or KINDS.get(status, "invalid_request"), message=message)
+    return Refused(
+        scope=scope_of(status, told), kind=told.code or KINDS.get(status, "invalid_request"), message=message
+    )

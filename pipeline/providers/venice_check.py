@@ -54,7 +54,15 @@ def venice_problems(request: GenerationRequest, known_models: Table, today: date
         *choice_problems(request, model),
         *media_problems(request, model, known_models),
     ]
-    return [*shape, *(problem for problem in found if problem.field not in faulty), *end_problems(model, today)]
+    told = [*end_problems(model, today), *listing_problems(model, known_models)]
+    return [*shape, *(problem for problem in found if problem.field not in faulty), *told]
+
+
+def listing_problems(model: Model, known_models: Table) -> Iterator[RequestProblem]:
+    """Yield that a known model is in no public list: some of these work on, others were renamed or are gone."""
+    if not model.listed:
+        message = f"{model.id} is not in Venice's public list of {known_models.as_of}; it may be renamed or retired."
+        yield warning(("model",), message)
 
 
 def end_problems(model: Model, today: date) -> Iterator[RequestProblem]:
@@ -179,7 +187,8 @@ def duration_problems(asked: Any, model: Model) -> Iterator[RequestProblem]:
     durations = model.durations_s or ()
     if not durations:
         if asked is not None:
-            yield error("duration_seconds", f"{model.id} takes the length of the clip it is given; leave it out.")
+            message = f"{model.id} takes the length of the clip it is given; leave duration_seconds out."
+            yield error("duration_seconds", message)
     elif asked is None:
         if model.kind != "video-to-video":  # which follows the clip that it is given
             yield error("duration_seconds", f"{model.id} needs a duration; write duration_seconds: {durations[0]}.")

@@ -23,8 +23,9 @@ AUDIO_MAX_BYTES = 15_000_000
 """Of any sound."""
 AUDIO_MAX_S = 30.0
 """Of the one `audio`."""
+CLIP_MIN_S = 2.0
 CLIPS_MAX_S = 15.0
-"""Of a reference clip or sound, and of all of a kind together, where the model says nothing else."""
+"""Of a reference clip or sound, and of all of a kind together, where nothing else is known of a known model."""
 FRAMES_PER_SECOND = 24
 REFERENCES = (
     "reference_images",
@@ -84,7 +85,9 @@ def pairing_problems(request: GenerationRequest) -> Iterator[RequestProblem]:
     seen = {"reference_images", "reference_videos", "image", "video", "elements", "scene_images"}
     shown = seen & {name for name in given if given[name]} or set(request.options) & {FIELDS[name] for name in seen}
     if given.get("reference_audios") and not shown:
-        yield error("reference_audios", "Venice takes sounds beside an image or a video alone; add a reference image.")
+        yield error(
+            "reference_audios", "A sound cannot be the only reference; add a reference image or a reference video."
+        )
     length, keyframes = given.get("duration_seconds"), given.get("keyframes")
     if isinstance(length, int) and isinstance(keyframes, list | tuple):
         last = length * FRAMES_PER_SECOND
@@ -104,7 +107,7 @@ def file_problems(request: GenerationRequest, model: Model | None) -> Iterator[R
                 yield error(name, f"{text}: {fault}")
     for name in ("reference_videos", "reference_audios"):
         together_s, most_s = seconds_together(request, name), clips_most_s(model)
-        if together_s is not None and together_s > most_s:
+        if together_s is not None and most_s is not None and together_s > most_s:
             yield error(name, f"The {name} last {together_s:g} s together; at most {most_s:g} s are taken.")
 
 
@@ -132,16 +135,16 @@ def length_limits(name: str, model: Model | None) -> tuple[float, float | None]:
     rules = model.media if model is not None else None
     if name == "audio":
         return (rules.audio_s_min or 0.0) if rules else 0.0, AUDIO_MAX_S
-    if name in {"reference_videos", "reference_audios"}:
-        return (rules.clip_s if rules else None) or (2.0, clips_most_s(model))
+    if name in {"reference_videos", "reference_audios"} and rules is not None:
+        return rules.clip_s or (CLIP_MIN_S, clips_most_s(model))
     if name == "video" and model is not None and model.kind == "upscale":
         return 0.0, UPSCALED_MAX_S
     return 0.0, None
 
 
-def clips_most_s(model: Model | None) -> float:
-    """Return how long the reference clips or sounds of a model may be together, in seconds."""
-    return (model.media.clips_s_max if model is not None else None) or CLIPS_MAX_S
+def clips_most_s(model: Model | None) -> float | None:
+    """Return how long the reference clips or sounds of a model may be together, in seconds; None for an unknown one."""
+    return None if model is None else model.media.clips_s_max or CLIPS_MAX_S
 
 
 def picture_fault(file: InputFile, model: Model | None) -> str:

@@ -88,8 +88,8 @@ def report_of(
     next_command: str,
 ) -> Report:
     """Return all that the page says; `jobs` are the latest revision of every item."""
-    summary = reader.summary()
-    told = [(job, result(job)) for job in jobs]
+    summary, rules = reader.summary(), reader.acceptance()
+    told = [(job, result(job, rules)) for job in jobs]
     clips: list[Clip] = [clip for job in jobs for clip in job.clips if clip.state is ClipState.DONE]
     return Report(
         name=summary.name,

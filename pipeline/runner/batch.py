@@ -36,6 +36,7 @@ RESULTS_EVERY_S = 30.0
 RESULTS_SHARE = 50
 """Between two rewrites of results.jsonl lie at least 30 s, and 50 times what the last one took."""
 CRASHES_MOST = 3
+DECODING_WORTH_A_WORD = 50
 SUSPENSION_CHECK_S = 1.0
 SUSPENDED_S = 15.0
 GRACE_S = 20.0
@@ -77,6 +78,8 @@ class BatchRun:
         make_folder(self.run.effects.files, self.run.folder.clips)
         await recover(self.run, {name: seat.capabilities for name, seat in self.seats.items()})
         await self._fill_lanes()
+        if self.run.decoding is not None:
+            await self.run.decoding.add_earlier()
         await self._stop_a_crash_loop()
         problems = await self._until_done_or_stopped()
         problems += await self._finish_billing()
@@ -146,12 +149,13 @@ class BatchRun:
         told = loop.create_task(self.stop.finish.wait())
         results = loop.create_task(self._rewrite_results_now_and_then())
         watch = loop.create_task(self._watch_for_suspension())
+        beside = {results} if self.run.decoding is None else {results, loop.create_task(self.run.decoding.work())}
         try:
-            await asyncio.wait({work, told, results}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({work, told, *beside}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (told, results, watch, work):
+            for task in (told, *beside, watch, work):
                 task.cancel()
-        return await _outcomes({work, results, watch})
+        return await _outcomes({work, *beside, watch})
 
     async def _run_lanes(self) -> None:
         attached = by_expiry(await self.run.ledger.jobs([State.SUBMITTED, State.CLAIMED]), self.run.effects.clock.now())
@@ -162,6 +166,13 @@ class BatchRun:
                 lane.delivered.extend(job for job in delivered if job.provider == lane.name)
                 self._count_down(lane, mine)
                 group.create_task(_run_lane(lane, mine))
+        if self.run.decoding is not None:
+            if self.run.decoding.left >= DECODING_WORTH_A_WORD:
+                self.run.progress.note(
+                    f"Every clip that can be had is home; {self.run.decoding.left} items are still being decoded. "
+                    "That costs nothing, and can be cut short: what is left is decoded by the next run or export."
+                )
+            await self.run.decoding.drained()
 
     def _count_down(self, lane: Lane, jobs: Iterable[Job]) -> None:
         """Tell the user what the vendor will soon keep no longer."""

@@ -9,6 +9,7 @@ A copy that cannot be deleted is no failure of the clip, and no reason to end ot
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from pipeline.clips.publish import verify_file
@@ -20,7 +21,7 @@ from pipeline.runner.expiry import made_at
 from pipeline.runner.retry import backoff_s
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
     from datetime import datetime
 
     from pipeline.jobs.job import Job
@@ -46,9 +47,10 @@ async def clean_up_delivered(lane: Lane) -> None:
             await lane.wait(float("inf"))
             continue
         job = lane.delivered.popleft()
-        if not is_to_clean(lane, job) or not await _is_home(lane.run, job):
-            continue
-        refused = await _clean_up(lane, job)
+        async with _turn_at(lane.run, job) as now:
+            if not is_to_clean(lane, now) or not await _is_home(lane.run, now):
+                continue
+            refused = await _clean_up(lane, now)
         deleted, kept, why = (deleted, kept + 1, refused) if refused else (deleted + 1, 0, why)
     if deleted:
         lane.run.progress.note(f"{lane.name}'s own copies of {deleted} delivered items are deleted.")
@@ -56,6 +58,16 @@ async def clean_up_delivered(lane: Lane) -> None:
         lane.run.progress.note(
             f"Some of {lane.name}'s own copies could not be deleted: {why} The clips here are whole all the same."
         )
+
+
+@asynccontextmanager
+async def _turn_at(run: RunContext, job: Job) -> AsyncIterator[Job]:
+    """Yield the job as it now is: where clips are decoded, what was seen of its own may have been written down."""
+    if run.decoding is None:
+        yield job
+        return
+    async with run.decoding.turns.at(job.item_id, job.revision) as now:
+        yield now
 
 
 def is_to_clean(lane: Lane, job: Job) -> bool:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pipeline.ledger.store import Ledger
     from pipeline.paths import BatchFolder
     from pipeline.providers.base import Capabilities, Provider
+    from pipeline.runner.decoding import Decoding
     from pipeline.runner.money import Prices
     from pipeline.runner.progress import Progress
 
@@ -69,3 +70,5 @@ class RunContext:
     """Whether the vendors' copies are deleted once a clip is here."""
     max_clip_bytes: int = 2 << 30
     space: Space = field(default_factory=Space)
+    decoding: Decoding | None = None
+    """Where finished clips are decoded; None where nothing decodes."""

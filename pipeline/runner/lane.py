@@ -296,6 +296,8 @@ class Lane:
             self.run.progress.at_provider -= 1
             if live.job.state is State.DONE and self.cleans_up:
                 self.delivered.append(live.job)
+        if self.run.decoding is not None:
+            self.run.decoding.add(live.job)
         self.run.progress.remaining_s[self.name] = self.remaining_s()
         self.changed()
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from pipeline.jobs.codec import receipt_to_json
+from pipeline.jobs.codec import receipt_to_json, request_to_json
 from pipeline.jobs.event import Event
 from pipeline.jobs.job import CostIs
 from pipeline.jobs.record import apply
@@ -78,10 +78,16 @@ class Move:
     price: Price
     data: Mapping[str, Any]
 
+    @property
+    def before(self) -> Job | None:
+        """The job that the event happens to; None where it begins a new revision beside it."""
+        return None if self.kind is EventKind.ITEM_PLANNED else self.job
+
     def event(self, at: datetime) -> Event:
         """Return it as it is written down."""
         job = self.job
-        return Event(kind=self.kind, item_id=job.item_id, revision=job.revision, at=at, data=self.data)
+        revision = job.revision + (self.before is None)
+        return Event(kind=self.kind, item_id=job.item_id, revision=revision, at=at, data=self.data)
 
     def reserved_usd(self, at: datetime) -> float:
         """Return what the budget counts more, as soon as it is written down."""
@@ -184,6 +190,28 @@ def retry(job: Job, again: Price, *, by: str = "") -> Move | str:
     if job.state is State.DONE:
         return f"{job.item_id} is done; to make another clip of it, raise its `repeat` or give a copy an id of its own."
     return f"{job.item_id} is at the provider: bring it home with clipmill resume."
+
+
+def buy_again(job: Job, rejected: int, again: Price, *, by: str = "") -> Move | str:
+    """Decide on buying an item once more whose clips the manifest's `accept` turns down: a new revision beside it.
+
+    Args:
+        job: the item as it is.
+        rejected: how many of its clips are turned down.
+        again: what one more submit may cost.
+        by: who says so, for the record.
+    """
+    if job.state not in {State.DONE, State.LOST}:
+        return f"{job.item_id} is {job.state}: its clips are judged when they are here. Go on with clipmill resume."
+    if not rejected:
+        return f"{job.item_id}: none of its clips is turned down by `accept`."
+    request = {
+        "fingerprint": job.fingerprint,
+        "provider": job.provider,
+        "request": request_to_json(job.request),
+        "metadata": dict(job.metadata),
+    }
+    return _move(job, EventKind.ITEM_PLANNED, again, by, **request)
 
 
 def after_restore(job: Job, capabilities: Capabilities, again: Price) -> tuple[Move, ...]:

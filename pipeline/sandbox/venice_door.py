@@ -5,7 +5,9 @@ Source: Venice OpenAPI, error schemas; Venice rate-limiting page.
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -40,8 +42,8 @@ def body_of(refused: Refused) -> dict[str, Any]:
 
 
 def payment_required(request: web.Request) -> Refused:
-    """Return what a request without any authentication gets: the x402 discovery body."""
-    return Refused(
+    """Return what a request without any authentication gets: the x402 discovery body, in the header once more."""
+    refused = Refused(
         402,
         "",
         "Payment required",
@@ -62,6 +64,8 @@ def payment_required(request: web.Request) -> Refused:
             },
         },
     )
+    refused.headers["PAYMENT-REQUIRED"] = base64.b64encode(json.dumps(body_of(refused)).encode()).decode()
+    return refused
 
 
 async def read_body(request: web.Request) -> dict[str, Any]:

@@ -119,7 +119,7 @@ def test_nothing_to_retry_is_no_mistake(tmp_path: Path) -> None:
 @pytest.mark.parametrize("args", [[], ["wave", "--all"]])
 def test_items_or_all_of_them_must_be_named_and_not_both(ended: Path, args: list[str]) -> None:
     said = call("retry", ended, *args)
-    assert (said.code, "Name the items to retry, or say --all." in said.err) == (2, True)
+    assert (said.code, "Name the items to retry, or say --all or --rejected-clips." in said.err) == (2, True)
 
 
 def test_a_retried_item_is_bought_again_and_both_attempts_are_counted(tmp_path: Path) -> None:

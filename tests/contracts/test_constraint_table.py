@@ -83,20 +83,30 @@ def test_what_the_table_allows_passes(tmp_path: Path, row: Row) -> None:
 def test_every_rule_that_is_broken_is_refused_in_its_place(tmp_path: Path, row: Row) -> None:
     cases = list(broken(row))
     assert len({case.rule for case in cases}) == len(cases) >= 12
-    for case in cases:
-        path = manifest(tmp_path, entry("c", row.id, case.prompt, case.parameters))
+    without_prompt = [case for case in cases if not case.prompt and not row.is_upscaler]  # told before a plan is made
+    for together in filter(None, ([case for case in cases if case not in without_prompt], without_prompt)):
+        path = manifest(
+            tmp_path, *(entry("c" + str(n), row.id, c.prompt, c.parameters) for n, c in enumerate(together))
+        )
         errors = [problem for problem in problems_of(path) if problem.severity is Severity.ERROR]
-        told = [str(problem) for problem in errors]
-        assert [text for text in told if re.search(case.says, text)], (case.rule, told)
-        assert all(text.startswith(f"{path}:{line_to_blame(path, case)}:") for text in told), (case.rule, told)
-        assert all(problem.column > 1 for problem in errors)
+        to_blame = blamed_lines(path, together)
+        for case, line in zip(together, to_blame, strict=True):
+            told = [str(problem) for problem in errors if problem.line == line]
+            assert [text for text in told if re.search(case.says, text)], (case.rule, line, list(map(str, errors)))
+        assert {problem.line for problem in errors} == set(to_blame)
+        assert all(problem.column > 1 and problem.file == str(path) for problem in errors)
 
 
-def line_to_blame(path: Path, case: Broken) -> int:
-    """Return the line of the parameter, else that of the parameters, else that of the entry."""
+def blamed_lines(path: Path, cases: list[Broken]) -> list[int]:
+    """Return for each entry the line of the parameter to blame, else that of its parameters, else that of itself."""
     lines = path.read_text(encoding="utf-8").splitlines()
-    wanted = [f"      {case.field}:", "      "] if case.field != "prompt" else ["    prompt:", "  - id:"]
-    return next(number for start in wanted for number, line in enumerate(lines, start=1) if line.startswith(start))
+    starts = [number for number, line in enumerate(lines) if line.startswith("  - id:")]
+    found = []
+    for case, start, end in zip(cases, starts, [*starts[1:], len(lines)], strict=True):
+        wanted = ["    prompt:", "  - id:"] if case.field == "prompt" else [f"      {case.field}:", "      "]
+        own = range(start, end)
+        found.append(next(number + 1 for text in wanted for number in own if lines[number].startswith(text)))
+    return found
 
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)

@@ -69,6 +69,12 @@ def stored(index: int = 0, item_id: str = "fox", revision: int = 1) -> dict[str,
     }
 
 
+def decoded(frames: int = 192, **more: Any) -> dict[str, Any]:
+    """Return what a decoder made of a clip."""
+    seen = {"frames": frames, "corrupt": 0, "stopped_because": "", "sound_damage": ""}
+    return {"decoded": seen | {"black": 0.0, "frozen": 0.0, "silent": False} | more}
+
+
 def tell(*steps: tuple[EventKind, dict[str, Any]], job: Job | None = None, item_id: str = "fox") -> Job:
     """Apply steps, one second apart, and return the job they lead to."""
     at = BEGAN
@@ -159,6 +165,8 @@ class Walk:
                 return {"index": index, "file": data["file"]}
             case E.CLIP_LOST if self.random.random() < 0.5:
                 return {"index": index, "failure": self._failure()}
+            case E.CLIP_DECODED:
+                return {"index": index, **decoded(self.random.randrange(200))}
             case _:
                 return {"index": index}
 

@@ -12,7 +12,7 @@ from pipeline.jobs.job import CleanUp, CostIs
 from pipeline.jobs.record import IllegalMove, apply
 from pipeline.jobs.state import MOVES, ClipState, EventKind, State
 from pipeline.providers.answers import Billing
-from tests.jobs.histories import BEGAN, HERE, event, outputs, planned, price, receipt, stored, tell, told
+from tests.jobs.histories import BEGAN, HERE, decoded, event, outputs, planned, price, receipt, stored, tell, told
 
 if TYPE_CHECKING:
     from pipeline.jobs.job import Job
@@ -420,6 +420,24 @@ def test_missing_clips_of_a_finished_job_are_fetched_again_where_they_lie(claims
     assert job.committed_usd == 3.2
 
 
+@pytest.mark.parametrize("lost", [False, True])
+def test_what_a_decoder_sees_joins_what_a_clip_says_of_itself_and_moves_nothing(lost: bool) -> None:
+    job = a_clip(tell((E.ITEM_PLANNED, planned(2)), STARTED, ACCEPTED), (E.CLIP_STORED, 0), (E.CLIP_PUBLISHED, 0))
+    job = a_clip(job, *([(E.CLIP_LOST, 1)] if lost else [(E.CLIP_STORED, 1), (E.CLIP_PUBLISHED, 1)]))
+    assert job.state is (S.LOST if lost else S.DONE)
+
+    seen = tell((E.CLIP_DECODED, {"index": 0, **decoded(7)}), job=job)
+
+    facts = {**job.clips[0].facts, **decoded(7)}
+    assert replace(seen, moves=job.moves) == replace(job, clips=(replace(job.clips[0], facts=facts), job.clips[1]))
+
+
+def test_a_clip_that_is_fetched_again_is_decoded_again() -> None:
+    job = tell((E.CLIP_DECODED, {"index": 0, **decoded()}), (E.CLIP_MISSING, {"index": 0}), job=tell(*TO_DONE))
+
+    assert dict(a_clip(job, (E.CLIP_STORED, 0)).clips[0].facts) == stored()["facts"]
+
+
 def test_a_clip_that_the_job_does_not_have_is_refused() -> None:
     with pytest.raises(IllegalMove, match="it has no clip 4"):
         a_clip(tell(*TO_SUBMITTED), (E.CLIP_LOST, 4))
@@ -492,6 +510,7 @@ ANYTHING = {
     "failure": told(),
     "outputs": outputs(1),
     "usage": {},
+    **decoded(),
 }
 """Data with which every kind of event can be applied."""
 

@@ -133,6 +133,7 @@ def test_an_event_takes_a_clip_to_one_state() -> None:
 
 def test_a_clip_is_stored_before_it_is_done_and_a_lost_one_stays_lost() -> None:
     assert {(source, kind) for source, kind, to in CLIP_MOVES if to is ClipState.DONE} == {
-        (ClipState.STORED, E.CLIP_PUBLISHED)
+        (ClipState.STORED, E.CLIP_PUBLISHED),
+        (ClipState.DONE, E.CLIP_DECODED),
     }
     assert not any(source is ClipState.LOST for source, _, _ in CLIP_MOVES)

@@ -115,7 +115,9 @@ def folder(tmp_path: Path) -> Path:
 def test_every_kind_of_input_is_made_into_a_clip(folder: Path) -> None:
     refused = run("run", "m.yaml", "--sandbox", cwd=folder)
     assert (refused.code, "m.yaml:16:25: " in refused.err) == (2, True), refused.err
-    said = run("run", "m.yaml", "--sandbox", "--allow-inputs", "../shared", "--speed", "1000", "--json", cwd=folder)
+    allowed = ("--allow-inputs", "../shared", "--speed", "1000")
+    assert run("run", "m.yaml", "--sandbox", *allowed, "--only", "upscaled", cwd=folder).code == 0
+    said = run("resume", "output/inputs-sandbox", "--json", cwd=folder)  # which remembers what was allowed
     assert said.code == 3, said.err
     assert (said.json["done"], said.json["failed"], said.json["in_doubt"]) == (9, 1, 0)
     batch = folder / "output" / "inputs-sandbox"

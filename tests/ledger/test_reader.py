@@ -48,6 +48,12 @@ async def reader(machine: Machine) -> AsyncIterator[Reader]:
         yield reader
 
 
+async def test_money_by_state_adds_up_to_all_that_is_committed(reader: Reader) -> None:
+    by_state = reader.committed_usd()
+    assert by_state == {S.DONE: 1.5, S.SUBMITTED: 3.2, S.PLANNED: 0, S.SUBMIT_IN_DOUBT: 3.2, S.LOST: 0}
+    assert sum(by_state.values()) == pytest.approx(reader.summary().committed_usd)
+
+
 async def test_a_summary_counts_items_clips_and_money(reader: Reader) -> None:
     summary = reader.summary()
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.clips.acceptance import Acceptance
 from pipeline.errors import DiskRefused
 from pipeline.jobs.trouble import GIVEN_UP, MONEY_SAYS, WHAT_TO_DO, Trouble
 from pipeline.ledger.results import result, write_results
@@ -52,6 +53,7 @@ BASE: dict[str, Any] = {
     "error": None,
 }
 """The line of an item that is only planned, with the keys in their order."""
+RULES = Acceptance()
 FACTS = {"duration_s": 8.0, "width": 1280, "height": 720, "fps": 24.0, "has_audio": True}
 ERROR = {"kind": "kind", "message": "It says so."}
 EXPECTED = {"expected_usd": 3.2, "expected_is": "computed"}
@@ -66,7 +68,9 @@ AT_PROVIDER = ATTEMPTED | {"provider_job_id": "op-1", "submitted_at": "2026-01-0
 
 
 def a_clip(file: str, index: int = 0) -> dict[str, Any]:
-    return {"file": file, "sha256": "b" * 64, "bytes": 1000 + index, **FACTS, "differs": ["it is shorter than asked"]}
+    rest = {"codec": "avc1", "frames": None, "fragmented": None, "decoded": None}
+    verdict = {"differs": ["it is shorter than asked"], "accepted": True, "rejected_because": []}
+    return {"file": file, "sha256": "b" * 64, "bytes": 1000 + index, **FACTS, **rest, **verdict}
 
 
 def at(second: int) -> str:
@@ -143,7 +147,7 @@ LINES: dict[str, tuple[tuple[Step, ...], dict[str, Any]]] = {
 def test_the_line_of_a_job_is_what_the_papers_say(kind: str) -> None:
     steps, changes = LINES[kind]
 
-    line = result(tell(*steps))
+    line = result(tell(*steps), RULES)
 
     assert line == BASE | changes
     assert list(line) == list(BASE), "in this order"
@@ -154,7 +158,7 @@ def test_money_is_shown_to_the_millionth_and_without_the_noise_of_floating_point
     job = tell((E.SUBMIT_STARTED, HERE | price(0.2)), job=job)
     assert job.committed_usd != 0.3
 
-    assert result(job)["cost_usd"] == 0.3
+    assert result(job, RULES)["cost_usd"] == 0.3
 
 
 def test_long_data_urls_are_shortened_wherever_they_stand_and_nothing_else_is() -> None:
@@ -168,7 +172,7 @@ def test_long_data_urls_are_shortened_wherever_they_stand_and_nothing_else_is() 
         "seed": 7,
     }
 
-    line = result(tell((E.ITEM_PLANNED, item)))
+    line = result(tell((E.ITEM_PLANNED, item)), RULES)
 
     shown = f"{data_url[:64]}… (5022 characters)"
     assert line["parameters"] == {
@@ -184,9 +188,19 @@ def test_long_data_urls_are_shortened_wherever_they_stand_and_nothing_else_is() 
 def test_a_clip_that_says_little_of_itself_has_nulls_for_the_rest() -> None:
     bare = stored() | {"facts": {"duration_s": 8.0}}
 
-    (clip,) = result(tell(PLANNED, STARTED, ACCEPTED, (E.CLIP_STORED, bare), PUBLISHED))["clips"]
+    (clip,) = result(tell(PLANNED, STARTED, ACCEPTED, (E.CLIP_STORED, bare), PUBLISHED), RULES)["clips"]
 
-    assert clip == {**a_clip("clips/fox.mp4"), "width": None, "height": None, "fps": None, "has_audio": None}
+    unknown = {"width": None, "height": None, "fps": None, "has_audio": None, "codec": None}
+    assert clip == a_clip("clips/fox.mp4") | unknown
+
+
+def test_a_clip_that_the_rules_turn_down_says_why_and_keeps_all_else() -> None:
+    job = tell(PLANNED, STARTED, ACCEPTED, STORED, PUBLISHED)
+    (before,) = result(job, RULES)["clips"]
+
+    (clip,) = result(job, Acceptance(min_duration_s=9))["clips"]
+
+    assert clip == before | {"accepted": False, "rejected_because": ["It lasts 8.00 s; at least 9 s are wanted."]}
 
 
 def test_each_item_is_one_line_in_the_order_given() -> None:
@@ -194,7 +208,7 @@ def test_each_item_is_one_line_in_the_order_given() -> None:
     files.plant_folder(FOLDER.root)
     jobs = [tell((E.ITEM_PLANNED, planned(prompt=f"{name}\n\u2028 雪")), item_id=name) for name in ("fox", "deer")]
 
-    assert write_results(jobs, FOLDER, files) == 2
+    assert write_results(jobs, RULES, FOLDER, files) == 2
 
     text = files.read(FOLDER.results).decode()
     assert text.endswith("}\n")
@@ -208,7 +222,7 @@ def test_no_items_are_an_empty_file() -> None:
     files = MemoryFiles()
     files.plant_folder(FOLDER.root)
 
-    assert write_results([], FOLDER, files) == 0
+    assert write_results([], RULES, FOLDER, files) == 0
     assert files.read(FOLDER.results) == b""
 
 
@@ -217,7 +231,7 @@ def test_a_full_disk_leaves_the_old_results_whole() -> None:
     files.plant(FOLDER.results, b"old\n")
 
     with pytest.raises(DiskRefused, match=r"write /batch/results\.jsonl"):
-        write_results([tell(PLANNED)], FOLDER, files)
+        write_results([tell(PLANNED)], RULES, FOLDER, files)
 
     assert files.read(FOLDER.results) == b"old\n"
 
@@ -225,7 +239,7 @@ def test_a_full_disk_leaves_the_old_results_whole() -> None:
 def test_a_power_cut_leaves_the_old_results_or_the_new_ones() -> None:
     files = MemoryFiles()
     files.plant(FOLDER.results, b"old\n")
-    write_results([tell(PLANNED)], FOLDER, files)
+    write_results([tell(PLANNED)], RULES, FOLDER, files)
 
     files.crash("power", Random(0))
 

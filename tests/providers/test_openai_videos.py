@@ -244,6 +244,8 @@ async def test_an_acceptance_that_differs_is_told() -> None:
         (404, {"error": {"message": "No", "code": "model_not_found"}}, Scope.MODEL, "model_not_found"),
         (404, {"detail": "Not Found"}, Scope.ACCOUNT, "not_the_api"),
         (405, {"detail": "Method Not Allowed"}, Scope.ACCOUNT, "not_the_api"),
+        (404, {"error": "Not Found"}, Scope.ACCOUNT, "not_the_api"),
+        (404, {"message": "The model `x` does not exist.", "type": "NotFoundError"}, Scope.MODEL, "NotFoundError"),
         (404, b"<html>", Scope.ACCOUNT, "not_the_api"),
         (403, {"error": {"message": "Verify your organisation"}}, Scope.ACCOUNT, "forbidden"),
         (415, {"detail": "Unsupported"}, Scope.ACCOUNT, "invalid_content_type"),

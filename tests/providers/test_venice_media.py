@@ -54,6 +54,8 @@ def faults(model: str, held: dict[str, InputFile], **given: Any) -> list[str]:
         ("wan-2-7-text-to-video", {"audio": "a.wav"}, files(a_wav=(30.1,)), "30 s is the most."),
         ("wan-2.6-text-to-video", {"audio": "a.mp3"}, files(a_mp3=(1.0,)), ""),
         ("tomorrows-model", {"audio": "a.mp3"}, files(a_mp3=(31.0,)), "30 s is the most."),
+        ("tomorrows-model", {"reference_videos": ["a.mp4"]}, files(a_mp4=(60.0,)), ""),
+        ("wan-3-0-reference-to-video", {"reference_videos": ["a.mp4"]}, files(a_mp4=(16.0,)), "15 s is the most."),
         ("topaz-video-upscale", {"video": "a.mp4"}, files(a_mp4=(301.0,)), "300 s is the most."),
         ("wan-2-7-video-to-video", {"video": "a.mp4"}, files(a_mp4=(301.0,)), ""),
     ],

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
+from pipeline.clips.acceptance import Acceptance
 from pipeline.jobs.job import Clip, CostIs, Failure, Job
 from pipeline.jobs.state import ClipState, State
 from pipeline.ledger.results import result
@@ -82,7 +83,7 @@ def failure(kind: str, message: str = "It says so.", billing: Billing = Billing.
 
 def told(jobs: Sequence[Job]) -> list[Told]:
     """Return items with their lines of the results."""
-    return [(each, result(each)) for each in jobs]
+    return [(each, result(each, Acceptance())) for each in jobs]
 
 
 def report(*jobs: Job, name: str = "reefs", thumbnails: Mapping[str, str] | None = None, **changes: Any) -> Report:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -380,6 +382,12 @@ async def test_faces_are_named_by_their_roles(sandbox: Sandbox) -> None:
     }
     answer = await (await sandbox.try_queue(**body)).json()
     assert answer["face_media_roles"] == ["reference_image", "reference_video"]
+
+
+async def test_a_call_without_a_key_is_told_how_to_pay_in_the_body_and_in_a_header(sandbox: Sandbox) -> None:
+    response = await sandbox.try_queue(key={})
+    assert response.status == 402
+    assert json.loads(base64.b64decode(response.headers["PAYMENT-REQUIRED"])) == await response.json()
 
 
 async def test_billing_pages_are_for_the_admin_key_alone(sandbox: Sandbox) -> None:

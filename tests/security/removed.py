@@ -107,10 +107,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     threats = {REMOVALS[name].threat for name in names}
     whole = {threat for threat in threats if all(noticed[name] for name in names if REMOVALS[name].threat == threat)}
     print(f"{sum(noticed.values())} of {len(names)} removals were noticed, in {time.monotonic() - began_s:.0f} s")
-    print(
-        f"{len(whole)} of {THREATS if not options.only else len(threats)} threats have a test that fails without its defence"
-    )
-    return 0 if len(whole) == (len(threats) if options.only else THREATS) else 1
+    most = len(threats) if options.only else THREATS
+    print(f"{len(whole)} of {most} threats have a test that fails without its defence")
+    return 0 if len(whole) == most else 1
 
 
 if __name__ == "__main__":

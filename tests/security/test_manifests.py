@@ -1,4 +1,4 @@
-"""Manifests of strangers: bombs, coercions, schemas from elsewhere, and other people's money (threats T12 to T14, T26)."""
+"""Manifests of strangers: bombs, coercions, schemas from elsewhere, other people's money (threats T12 to T14, T26)."""
 
 from __future__ import annotations
 
@@ -135,7 +135,8 @@ def test_a_schema_that_a_manifest_names_is_not_fetched(tmp_path: Path) -> None:
     async def validated() -> int:
         async with loopback(answer({})) as server:
             named = f'"{server.url}/schema.json"'
-            text = f"$schema: {named}\n{HEAD}clips: [{{id: a, prompt: b, metadata: {{$ref: {named}}}}}]\nx-a: {{$ref: {named}}}\n"
+            clips = f"clips: [{{id: a, prompt: b, metadata: {{$ref: {named}}}}}]"
+            text = f"$schema: {named}\n{HEAD}{clips}\nx-a: {{$ref: {named}}}\n"
             await asyncio.to_thread(told, tmp_path, text)
             return len(server.received)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiohttp import web
 
-from pipeline.cli.main import COMMANDS, log_handler
+from pipeline.cli.main import log_handler
 from pipeline.cli.spreadsheet import cell
 from tests.cli.batches import AT_PROVIDER, DONE, REJECTED, E, Item, failure, make_batch, planned
 from tests.security.vendors import call, emulated, manifest_of, vendor
@@ -134,10 +134,6 @@ def page_of(folder: Path, *texts: str) -> tuple[Structure, str]:
     return structure, text
 
 
-needs_report = pytest.mark.skipif("report" not in COMMANDS, reason="there is no report command yet")
-
-
-@needs_report
 @pytest.mark.parametrize("text", MARKUP)
 def test_no_text_of_a_stranger_becomes_a_part_of_the_page(tmp_path: Path, text: str) -> None:
     hostile, page = page_of(tmp_path / "hostile", text)
@@ -148,7 +144,6 @@ def test_no_text_of_a_stranger_becomes_a_part_of_the_page(tmp_path: Path, text: 
     assert text not in page or not set(text) & set("<>&\u2028")
 
 
-@needs_report
 def test_a_page_may_load_nothing_from_elsewhere(tmp_path: Path) -> None:
     structure, _ = page_of(tmp_path, "A fox")
     assert "default-src 'none'" in structure.policy

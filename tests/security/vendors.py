@@ -136,7 +136,7 @@ def vendor(door: Any = as_it_is, **settings: Any) -> Iterator[Vendor]:
 
 
 def call(*args: object, **environ: str) -> Said:
-    """Call a command in this process as `main` would; all that is logged, to the last detail, goes to stderr as well."""
+    """Call a command in this process as `main` would; all that is logged, in every detail, goes to stderr as well."""
     kept = io.StringIO()
     handler = log_handler()
     assert isinstance(handler, logging.StreamHandler)

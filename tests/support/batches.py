@@ -19,6 +19,7 @@ from pipeline.providers.registry import find_provider
 from pipeline.runner.batch import RESULTS_EVERY_S, BatchRun, Outcome
 from pipeline.runner.cleanup import vendors_to_ask
 from pipeline.runner.context import LaneLimits, RunContext, Seat
+from pipeline.runner.decoding import Decoding
 from pipeline.runner.money import Prices
 from pipeline.runner.progress import Progress
 from pipeline.runner.reconcile import OnChange, compare, refuse_undecided, write_plan
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from aiohttp.typedefs import Middleware
 
+    from pipeline.clips.decoders import Decodes
     from pipeline.effects import Effects
     from pipeline.jobs.event import Event
     from pipeline.jobs.job import Job
@@ -149,6 +151,8 @@ class Batch:
     base_urls: dict[str, str] = field(default_factory=lambda: BASE_URLS)
     progress: Progress = field(default_factory=Progress)
     """That of the latest run."""
+    decoders: Decodes | None = None
+    """What decodes finished clips; None for nothing."""
 
     def run(
         self,
@@ -191,6 +195,9 @@ class Batch:
             effects=effects,
             prices=Prices(listed=self.prices, quotes=dict(self.quotes)),
             progress=progress,
+            decoding=Decoding(ledger, folder.root, self.decoders, effects.clock, progress.note)
+            if self.decoders
+            else None,
             cleanup=self.cleanup,
         )
         outcome = await BatchRun(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from fractions import Fraction
+from math import sin
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -156,17 +157,25 @@ def encode(
     audio: bool = True,
     codec: str = "libx264",
     movflags: str = "+faststart",
+    look: str = "moving",
+    tone: bool = False,
 ) -> Path:
-    """Encode a real clip with PyAV: a picture that moves in every frame, and a silent AAC track."""
+    """Encode a real clip with PyAV: a picture that moves in every frame, and a silent AAC track.
+
+    `look` may be "black" or "still" instead; with `tone` there is something to hear.
+    """
     import av
 
     with av.open(str(path), "w", format="mp4", options={"movflags": movflags} if movflags else {}) as container:
         video = container.add_stream(codec, rate=fps)
         video.width, video.height, video.pix_fmt = width, height, "yuv420p"
         sound = container.add_stream("aac", rate=48000, layout="mono") if audio else None
-        for number in range(seconds * fps):
+        for count in range(seconds * fps):
+            number = count if look == "moving" else 40
             picture = av.VideoFrame(width, height, "yuv420p")
-            for plane in picture.planes:
+            for place, plane in enumerate(picture.planes if look == "black" else ()):
+                plane.update(bytes([128 if place else 16]) * plane.buffer_size)
+            for plane in picture.planes if look != "black" else ():
                 ramp = bytes((number * 3 + place) % 256 for place in range(plane.line_size + plane.height))
                 square = range(number, number + plane.height // 3)
                 plane.update(
@@ -177,14 +186,15 @@ def encode(
                         for row in range(plane.height)
                     )
                 )
-            picture.pts, picture.time_base = number, Fraction(1, fps)
+            picture.pts, picture.time_base = count, Fraction(1, fps)
             container.mux(video.encode(picture))
         container.mux(video.encode())
         if sound is not None:
             for number in range(seconds * 48000 // 1024):
-                silence = av.AudioFrame(format="fltp", layout="mono", samples=1024)
-                silence.planes[0].update(bytes(4096))
-                silence.pts, silence.rate = number * 1024, 48000
-                container.mux(sound.encode(silence))
+                samples = av.AudioFrame(format="fltp", layout="mono", samples=1024)
+                heard = struct.pack("<1024f", *(0.2 * sin(place / 8) for place in range(1024))) if tone else bytes(4096)
+                samples.planes[0].update(heard)
+                samples.pts, samples.rate = number * 1024, 48000
+                container.mux(sound.encode(samples))
             container.mux(sound.encode())
     return path

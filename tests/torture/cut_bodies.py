@@ -1,7 +1,7 @@
 """A clip's download, cut at each of its bytes: what is collected is the whole clip or nothing.
 
-The real wire and the real download run over memory. The vendor names the bytes with a strong validator, or does not; the
-body is announced with its length, or ends when the connection does, which looks like its end.
+The real wire and the real download run over memory. The vendor names the bytes with a strong validator, or does not;
+the body is announced with its length, or ends when the connection does, which looks like its end.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Real connections cut at real bytes: a proxy stands between the runner and the sandbox, and ends one connection.
 
-The runner, its ledger and its files are the real ones, in this process; so are the sockets. What is drawn is drawn from
-the seed: which connection of a batch's life, which way, after how many bytes, and how it ends. Time is real, so a run is
-repeated in kind and not to the byte.
+The runner, its ledger and its files are the real ones, in this process; so are the sockets. What is drawn is drawn
+from the seed: which connection of a batch's life, which way, after how many bytes, and how it ends. Time is real, so a
+run is repeated in kind and not to the byte.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class Proxy:
         writer: asyncio.StreamWriter,
         ends: tuple[asyncio.StreamWriter, asyncio.StreamWriter],
     ) -> None:
-        with suppress(ConnectionError):
+        with suppress(OSError):
             while data := await reader.read(READ_BYTES):
                 passed = plan.sizes[number - 1][not is_request]
                 plan.sizes[number - 1][not is_request] += len(data)

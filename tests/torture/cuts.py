@@ -2,11 +2,11 @@
 
     python -m tests.torture.cuts --seed 1 --jobs 2                 in memory, every byte; exit 1 on any violation
     python -m tests.torture.cuts --sockets 600 --seed 1            on real sockets, at bytes drawn from the seed
-    python -m tests.torture.cuts --scenario cut-venice --seed 1 --exchange 1 --direction response --after 17 --action reset
+    python -m tests.torture.cuts --bodies                          a small clip's download, every byte
+    python -m tests.torture.cuts --scenario cut-venice --seed 1 --exchange 1 --direction response --after 17
 
-In memory every life is judged by the invariants of the crash simulation. A clip's bytes are cut at the first and the last
-`CLIP_ENDS`, and at every `CLIP_STEP`th between; what its download does with a cut at each single byte is told of a
-smaller clip (`--bodies`), which is collected from the real wire.
+In memory every life is judged by the invariants of the crash simulation. A clip's bytes are cut at the first and the
+last `CLIP_ENDS`, and at every `CLIP_STEP`th between; `--bodies` cuts a smaller one at each.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
     python -m tests.torture.disks --seed 1 --jobs 2        every operation of every kind; exit 1 on any violation
     python -m tests.torture.disks --scenario disk-venice --seed 1 --operation link --number 1 --errno EIO --lasts
 
-Operations are those of the files (create, write, fsync, link, ...) and the ledger's commits. Every life is judged by the
-invariants of the crash simulation.
+Operations are those of the files (create, write, fsync, link, ...) and the ledger's commits. Every life is judged by
+the invariants of the crash simulation.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """One life with one fault in it: a connection cut at a byte, or the disk's refusal of one operation.
 
-The life is first lived without the fault; that tells its exchanges with their bytes, and how often each operation of the
-disk is called. A fault is then one of them, and nothing else goes wrong. All is drawn from the scenario and the seed, so
-every life is the same up to its fault.
+The life is first lived without the fault; that tells its exchanges with their bytes, and how often each operation of
+the disk is called. A fault is then one of them, and nothing else goes wrong. All is drawn from the scenario and the
+seed, so every life is the same up to its fault.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tests.support.simulation.memory_network import Direction, Fault
 from tests.support.simulation.world import World
 from tests.torture.life import RUNS_TO_REST, hash_free
 from tests.torture.scenarios import VENICE_LINKED, Scenario, modelmax, venice
@@ -25,7 +24,7 @@ from tests.torture.witness import CLAIM, SUBMIT, Blame
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tests.support.simulation.memory_network import Action, Exchange
+    from tests.support.simulation.memory_network import Action, Direction, Exchange, Fault
 
 COMMIT = "commit"
 """Of the ledger: what `fsync` is to a file."""
@@ -61,7 +60,8 @@ class Cut:
 
     def __str__(self) -> str:
         fault = self.fault
-        return f"--exchange {self.exchange} --direction {fault.direction} --after {fault.after_bytes} --action {fault.action}"
+        where = f"--exchange {self.exchange} --direction {fault.direction} --after {fault.after_bytes}"
+        return f"{where} --action {fault.action}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

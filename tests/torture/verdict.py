@@ -128,13 +128,14 @@ def ask(url: str) -> Any:
 
 
 def environment(urls: Mapping[str, str], state_home: Path) -> dict[str, str]:
-    """Return an environment in which both providers are the sandbox, and the user's marks lie in `state_home`."""
+    """Return an environment in which every provider is the sandbox, and the user's marks lie in `state_home`."""
     return {
         **os.environ,
         "MODELMAX_API_KEY": "torture",
         "VENICE_API_KEY": "torture",
         "MODELMAX_BASE_URL": urls["modelmax"],
         "VENICE_BASE_URL": urls["venice"],
+        "OPENAI_VIDEOS_BASE_URL": urls["openai-videos"],
         "XDG_STATE_HOME": str(state_home),
     }
 
@@ -150,11 +151,9 @@ def bills_at_submit(provider: str) -> bool:
 
 
 def requests_made(urls: Mapping[str, str]) -> int:
-    """Return how many calls both vendors' endpoints have seen."""
+    """Return how many calls the vendors' endpoints have seen."""
     endpoints = ask(f"{urls['sandbox']}/sandbox/requests")["endpoints"]
-    return sum(
-        sum(statuses.values()) for name, statuses in endpoints.items() if name.startswith(("modelmax", "venice"))
-    )
+    return sum(sum(statuses.values()) for name, statuses in endpoints.items() if not name.startswith("sandbox"))
 
 
 def jobs_of(root: Path) -> list[Job]:

@@ -1,0 +1,130 @@
+"""Exports of 10,000 clips: verified, hashed and durable, beside `cp` and `tar`, which do none of the three.
+
+usage: bench_export.py [CLIPS [ROUNDS]]
+
+One batch of clips of 150 KiB on one disk; each round races all of them in turns, so that what else the machine does
+meets them alike. `cp -r` copies the clips, `tar cf` packs them; neither waits until the bytes are on the disk. The real
+command is timed from its start to its end: reading the ledger and writing rows, card and index are in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.tables import machine, median, show
+from pipeline.effects import system
+from pipeline.jobs.event import Event
+from pipeline.jobs.state import EventKind as E
+from pipeline.ledger.store import Ledger
+from pipeline.paths import BatchFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+CLIPS, KIB, TIMES = 10_000, 150, 3
+DECODED = {"frames": 96, "corrupt": 0, "stopped_because": "", "sound_damage": "", "black": 0.0, "frozen": 0.0}
+FACTS = {"duration_s": 4.0, "width": 1280, "height": 720, "fps": 24.0, "has_audio": True, "codec": "avc1"}
+
+
+def history(number: int, data: bytes) -> Iterator[tuple[E, dict[str, Any]]]:
+    """Yield what happens to an item from its plan to its decoded clip."""
+    file = f"clips/item-{number:05}.mp4"
+    request = {"model": "veo-3", "prompt": f"A fox, number {number}", "parameters": {"duration_seconds": 4}}
+    request |= {"options": {}, "files": {}}
+    yield E.ITEM_PLANNED, {"fingerprint": "f" * 64, "provider": "modelmax", "request": request, "metadata": {}}
+    yield E.SUBMIT_STARTED, {"base_url": "x", "account": "y", "price_usd": 0.4, "price_is": "computed"}
+    receipt = {"job_id": f"job-{number}", "model": "veo-3", "answer": {}}
+    yield E.SUBMIT_ACCEPTED, {"receipt": receipt, "warnings": []}
+    digest = {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
+    stored = {"index": 0, "part": "p", "file": file, "facts": {**FACTS, "frames": 96}, "warnings": []}
+    yield E.CLIP_STORED, stored | digest
+    yield E.CLIP_PUBLISHED, {"index": 0, "file": file}
+    yield E.CLIP_DECODED, {"index": 0, "decoded": {**DECODED, "silent": False}}
+
+
+async def make_batch(root: Path, clips: int, size_bytes: int) -> None:
+    """Write a batch of finished clips, each of its own bytes."""
+    (root / "clips").mkdir(parents=True)
+    effects, body = system(), Random(1).randbytes(size_bytes)
+    ledger = await Ledger.open(BatchFolder(root).ledger, effects, {})
+    await ledger.write_meta({"name": "bench"})
+    jobs: list[Any] = [None] * clips
+    steps = [list(history(number, _clip(root, number, body))) for number in range(clips)]
+    for step in range(len(steps[0])):
+        moves = []
+        for number, (kind, data) in enumerate(each[step] for each in steps):
+            item = f"item-{number:05}"
+            event = Event(kind=kind, item_id=item, revision=1, at=effects.clock.now(), data=data)
+            moves.append((jobs[number], event))
+        jobs = await ledger.record_all(moves)
+    await ledger.place((f"item-{number:05}", number) for number in range(clips))
+    await ledger.close("made")
+    effects.threads.close()
+
+
+def _clip(root: Path, number: int, body: bytes) -> bytes:
+    data = body[:-8] + number.to_bytes(8, "big")
+    (root / "clips" / f"item-{number:05}.mp4").write_bytes(data)
+    return data
+
+
+def runs(*words: object) -> Callable[[], None]:
+    """Return what runs a command."""
+    line = [str(word) for word in words]
+    return lambda: subprocess.run(line, check=True, stdout=subprocess.DEVNULL) and None
+
+
+def main() -> None:
+    clips = int(sys.argv[1]) if len(sys.argv) > 1 else CLIPS
+    rounds = int(sys.argv[2]) if len(sys.argv) > 2 else TIMES
+    size_bytes = KIB << 10
+    with tempfile.TemporaryDirectory() as folder:
+        root, out = Path(folder) / "batch", Path(folder) / "out"
+        asyncio.run(make_batch(root, clips, size_bytes))
+        export = (sys.executable, "-m", "pipeline", "export", root, "--dest", out / "export")
+        racers: dict[str, Callable[[], None]] = {
+            "cp -r": runs("cp", "-r", root / "clips", out / "cp"),
+            "videofolder": runs(*export, "--to", "videofolder"),
+            "tar cf": runs("tar", "cf", out / "clips.tar", "-C", root, "clips"),
+            "webdataset": runs(*export, "--to", "webdataset"),
+            "videofolder --link": runs(*export, "--to", "videofolder", "--link"),
+        }
+        taken: dict[str, list[float]] = {name: [] for name in racers}
+        for _ in range(rounds):
+            for name, race in racers.items():
+                out.mkdir()
+                subprocess.run(["sync", "-f", str(out)], check=True)
+                began = time.perf_counter()
+                race()
+                taken[name].append(time.perf_counter() - began)
+                shutil.rmtree(out)
+    mib = clips * size_bytes / (1 << 20)
+    baseline = {name: median(taken["tar cf" if name == "webdataset" else "cp -r"]) for name in racers}
+    rows = [
+        (
+            name,
+            " ".join(f"{seconds:.1f}" for seconds in times),
+            f"{clips / median(times):,.0f}",
+            f"{mib / median(times):,.0f}",
+            f"{baseline[name] / median(times):.2f}" if not name.startswith(("cp", "tar")) else "",
+        )
+        for name, times in taken.items()
+    ]
+    print(machine())
+    title = (
+        f"{clips:,} clips of {size_bytes >> 10} KiB, {TIMES} rounds in turns; ratio to cp -r, for webdataset to tar cf:"
+    )
+    show(title, ["", "s", "clips/s", "MiB/s", "ratio"], rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,298 @@
+"""An export on its way: built beside its destination, made durable, and given its name last, whole or not at all.
+
+A format says which clips are to lie where and which files are to be written; a `Build` puts them into a hidden folder
+beside the destination and remembers the size and the digest of each. What was there already from a build that was cut
+short is held against its digest and kept. `finish` gives the folder its name. All of it blocks, and is meant for
+threads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from pipeline.clips.publish import verify_file
+from pipeline.durable import make_folder, sync_folder, told_as_disk_refused, write_durably
+from pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from pipeline.dataset.rows import Row, Selection
+    from pipeline.effects import Files
+
+INDEX: Final = "index.json"
+"""What tells an export of ours from anything else, and what it holds; written last."""
+PLAN: Final = ".plan"
+"""What tells a folder in which a build was cut short, and which one it was."""
+JUNK: Final = frozenset({".DS_Store"})
+"""What a system leaves behind in folders that somebody looked into."""
+READ_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Written:
+    """One file of an export."""
+
+    name: str
+    """Relative to the export, with slashes."""
+    size_bytes: int
+    sha256: str
+    more: Mapping[str, Any] = field(default_factory=dict)
+    """What else the index says of it."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as a line of the index."""
+        return {"name": self.name, "bytes": self.size_bytes, "sha256": self.sha256, **self.more}
+
+
+CLIPS_AT_ONCE: Final = 32
+"""Copied by one piece of work: enough that handing it to a thread costs nothing."""
+Work = Callable[[], int]
+"""A piece of an export that can be done beside the others; it returns how many bytes of clips it has dealt with."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """What the user may choose about an export."""
+
+    link: bool = False
+    """Hard links to the batch's own clips, instead of copies."""
+    shard_clips: int = 10_000
+    """The most clips in one shard."""
+    shard_bytes: int = 1 << 30
+    """The most bytes in one shard; a clip that is larger has one to itself."""
+
+
+class ClipChanged(InputError):
+    """A clip is not what was published."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__(
+            f"{source} is missing, or not what was published. See: clipmill check DIR; with --repair it fetches again "
+            "what is missing."
+        )
+
+
+class Build:
+    """The mutable state is the files that have been written, by name."""
+
+    def __init__(self, files: Files, batch: Path, part: Path) -> None:
+        """`batch` is the folder with the clips, `part` the one that is built in."""
+        self.files = files
+        self.batch = batch
+        self.part = part
+        self.written: dict[str, Written] = {}
+
+    def begin(self, plan: str) -> None:
+        """Make the folder; one in which another build was cut short is emptied first.
+
+        Raises:
+            InputError: something else bears its name. DiskRefused: the disk said no.
+        """
+        marker = self.part / PLAN
+        if self.files.exists(self.part) and not _is_ours(self.files, self.part, marker, plan):
+            clear(self.files, self.part)
+        make_folder(self.files, self.part)
+        if not self.files.exists(marker):
+            with told_as_disk_refused(f"write {marker}"):
+                write_durably(self.files, marker, plan.encode())
+            sync_folder(self.files, self.part)
+
+    def folder(self, name: str) -> None:
+        """Make a folder within the export."""
+        make_folder(self.files, self.part / name)
+
+    def clips(self, placed: Iterable[tuple[Row, str]], *, link: bool) -> int:
+        """Put clips under names within the export, by a copy or a hard link; return how many bytes they have.
+
+        Raises:
+            ClipChanged: one is not what was published. InputError: hard links cannot be made here.
+            DiskRefused: the disk said no.
+        """
+        total = 0
+        for row, name in placed:
+            target = self.part / name
+            if not self._is_there(target, row, link=link):
+                self._link(row, target) if link else self._copy(row, target)
+            self._note(Written(name=name, size_bytes=row.size_bytes, sha256=row.sha256))
+            total += row.size_bytes
+        return total
+
+    def write(self, name: str, data: bytes, **more: Any) -> None:
+        """Write a file, durable on return but for its name. Raises DiskRefused."""
+        path = self.part / name
+        with told_as_disk_refused(f"write {path}"):
+            with suppress(FileNotFoundError):
+                self.files.unlink(path)
+            write_durably(self.files, path, data)
+        self._note(Written(name=name, size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest(), more=more))
+
+    def note(self, name: str, size_bytes: int, sha256: str, **more: Any) -> None:
+        """Remember a file that a format has written by itself."""
+        self._note(Written(name=name, size_bytes=size_bytes, sha256=sha256, more=more))
+
+    def finish(self, index: Mapping[str, Any]) -> None:
+        """Write the index, make every name durable, and let go of the marker: the folder may be given its name.
+
+        Raises:
+            DiskRefused: the disk said no.
+        """
+        expected = set(self.written) | {PLAN}
+        for name in list(tree(self.files, self.part)):
+            if name not in expected:  # a part of a file that was cut short
+                with told_as_disk_refused(f"remove {self.part / name}"):
+                    self.files.unlink(self.part / name)
+        lines = [self.written[name].to_json() for name in sorted(self.written)]
+        text = json.dumps({**index, "files": lines}, ensure_ascii=False, indent=1)
+        with told_as_disk_refused(f"write {self.part / INDEX}"):
+            write_durably(self.files, self.part / INDEX, (text + "\n").encode())
+            self.files.unlink(self.part / PLAN)
+        for folder in sorted({name.rpartition("/")[0] for name in self.written}):
+            sync_folder(self.files, self.part / folder)
+
+    def bytes_of(self, row: Row) -> bytes:
+        """Return a clip's bytes. Raises ClipChanged where they are not what was published."""
+        path = self.batch / row.source
+        with told_as_disk_refused(f"read {path}"):
+            try:
+                if self.files.size(path) != row.size_bytes:
+                    raise ClipChanged(row.source)
+                data = self.files.read(path)
+            except FileNotFoundError:
+                raise ClipChanged(row.source) from None
+        if hashlib.sha256(data).hexdigest() != row.sha256:
+            raise ClipChanged(row.source)
+        return data
+
+    def _note(self, written: Written) -> None:
+        assert written.name not in self.written, written.name
+        self.written[written.name] = written
+
+    def _is_there(self, target: Path, row: Row, *, link: bool) -> bool:
+        """Tell whether an earlier build put the clip there; anything else that bears the name is removed."""
+        with told_as_disk_refused(f"look at {target}"):
+            if not self.files.exists(target):
+                return False
+            is_linked = is_same_file(target, self.batch / row.source)
+        if is_linked is link and verify_file(self.files, target, row.sha256, row.size_bytes):
+            return True
+        with told_as_disk_refused(f"remove {target}"):
+            self.files.unlink(target)
+        return False
+
+    def _link(self, row: Row, target: Path) -> None:
+        source = self.batch / row.source
+        if not verify_file(self.files, source, row.sha256, row.size_bytes):
+            raise ClipChanged(row.source)
+        try:
+            self.files.link(source, target)
+        except OSError as error:
+            raise InputError(
+                f"{source} cannot be linked to {target}: {error.strerror}. Leave --link out to have the clips copied."
+            ) from error
+
+    def _copy(self, row: Row, target: Path) -> None:
+        if row.size_bytes <= READ_BYTES:
+            data = self.bytes_of(row)
+            with told_as_disk_refused(f"write {target}"):
+                write_durably(self.files, target, data)
+            return
+        source = self.batch / row.source
+        digest = hashlib.sha256()
+        with told_as_disk_refused(f"copy {source} to {target}"):
+            descriptor = self.files.create(target)
+            try:
+                for piece in pieces(self.files, source, row.source):
+                    digest.update(piece)
+                    self.files.write(descriptor, piece)
+                self.files.fsync(descriptor)
+            finally:
+                self.files.close(descriptor)
+            if digest.hexdigest() != row.sha256:
+                self.files.unlink(target)
+                raise ClipChanged(row.source)
+
+
+def clip_work(build: Build, selection: Selection, *, link: bool) -> Iterator[Work]:
+    """Yield the work of putting every clip into the folder of its split, under its own name."""
+    for split, rows in selection.splits.items():
+        build.folder(split)
+        for first in range(0, len(rows), CLIPS_AT_ONCE):
+            placed = [(row, f"{split}/{row.key}.mp4") for row in rows[first : first + CLIPS_AT_ONCE]]
+            yield partial(build.clips, placed, link=link)
+
+
+def pieces(files: Files, path: Path, source: str) -> Iterator[bytes]:
+    """Yield a clip's bytes a piece at a time. Raises ClipChanged where it is missing."""
+    offset = 0
+    while True:
+        try:
+            piece = files.read(path, offset, READ_BYTES)
+        except FileNotFoundError:
+            raise ClipChanged(source) from None
+        if not piece:
+            return
+        yield piece
+        offset += len(piece)
+
+
+def is_same_file(one: Path, other: Path) -> bool:
+    """Tell whether two names are of one file."""
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
+
+
+def tree(files: Files, folder: Path, prefix: str = "") -> Iterator[str]:
+    """Yield the name of everything below a folder that is no folder itself, relative to it, with slashes.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
+    for name in files.names(folder):
+        if stat.S_ISDIR((folder / name).lstat().st_mode):
+            yield from tree(files, folder / name, f"{prefix}{name}/")
+        else:
+            yield f"{prefix}{name}"
+
+
+def clear(files: Files, folder: Path) -> None:
+    """Remove a folder of ours and all that is below it.
+
+    Raises:
+        DiskRefused: the disk said no.
+    """
+    with told_as_disk_refused(f"remove {folder}"):
+        for name in files.names(folder):
+            path = folder / name
+            if stat.S_ISDIR(path.lstat().st_mode):
+                clear(files, path)
+            else:
+                files.unlink(path)
+        folder.rmdir()
+
+
+def _is_ours(files: Files, part: Path, marker: Path, plan: str) -> bool:
+    """Tell whether a folder is one in which this very build was cut short.
+
+    Raises:
+        InputError: it is nothing that a build of ours has left.
+    """
+    with told_as_disk_refused(f"look at {part}"):
+        if not stat.S_ISDIR(part.lstat().st_mode):
+            raise InputError(f"{part} is in the way: move it away.")
+        if files.exists(marker):
+            return files.read(marker).decode(errors="replace") == plan
+        names = set(files.names(part)) - JUNK
+        if names and INDEX not in names:
+            raise InputError(f"{part} holds something that no export has put there: move it away.")
+        return not names

@@ -1,0 +1,150 @@
+"""Shards: within their limits, without gaps, the same bytes each time, and readable by anybody's tar."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+import subprocess
+import tarfile
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.dataset.build import Build, ClipChanged, Options
+from pipeline.dataset.rows import Row, Selection
+from pipeline.dataset.webdataset import RECORD, sample_bytes, shards, work
+from pipeline.effects import SystemFiles
+from tests.dataset.made import a_row, bytes_of, everything_below
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+SIZES = st.lists(st.integers(1, 5000), max_size=40)
+
+
+@given(sizes=SIZES, clips=st.integers(1, 7), limit=st.integers(1, 40_000))
+def test_shards_hold_every_row_once_in_order_within_their_limits(sizes: list[int], clips: int, limit: int) -> None:
+    rows = [a_row(f"i{number}", size) for number, size in enumerate(sizes)]
+    made = list(shards(rows, Options(shard_clips=clips, shard_bytes=limit)))
+    assert [row for shard in made for row in shard] == rows
+    for shard in made:
+        assert 1 <= len(shard) <= clips
+        assert len(shard) == 1 or RECORD + sum(map(sample_bytes, shard)) <= limit
+
+
+def on_disk(batch: Path, keys: Sequence[str], size: int = 900) -> list[Row]:
+    (batch / "clips").mkdir(parents=True, exist_ok=True)
+    rows = []
+    for number, key in enumerate(keys):
+        row = a_row(key, text=f"Prompt of {key}: fünf, 雪\n\u2028", split="train" if number % 3 else "test")
+        data = bytes_of(row.source, size)
+        (batch / row.source).write_bytes(data)
+        rows.append(replace(row, size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest()))
+    return rows
+
+
+def built(batch: Path, part: Path, rows: Sequence[Row], options: Options) -> Build:
+    build = Build(SystemFiles(), batch, part)
+    build.begin("plan")
+    for piece in work(build, Selection(rows=tuple(rows)), options):
+        piece()
+    return build
+
+
+LONG = "l" * 98 + "__r12__3"
+KEYS = ["fox", "deer", "a-b_c", LONG, *(f"item-{number}" for number in range(20))]
+
+
+def test_a_shard_is_a_tar_with_three_members_a_clip(tmp_path: Path) -> None:
+    rows = on_disk(tmp_path, KEYS)
+    build = built(tmp_path, tmp_path / "part", rows, Options(shard_clips=6))
+    found: dict[str, bytes] = {}
+    for name, written in build.written.items():
+        data = (tmp_path / "part" / name).read_bytes()
+        assert (len(data), hashlib.sha256(data).hexdigest()) == (written.size_bytes, written.sha256)
+        assert len(data) % RECORD == 0
+        with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+            assert written.more["clips"] * 3 == len(tar.getmembers())
+            for member in tar.getmembers():
+                read = tar.extractfile(member)
+                assert read is not None
+                found[member.name] = read.read()
+                assert (member.mtime, member.uid, member.uname) == (0, 0, "")
+    for row in rows:
+        assert found[f"{row.key}.mp4"] == (tmp_path / row.source).read_bytes()
+        assert found[f"{row.key}.txt"].decode() == row.text
+        assert json.loads(found[f"{row.key}.json"]) == dict(row.columns)
+    assert len(found) == 3 * len(rows)
+    assert sorted(build.written) == [
+        "test/clips-000000.tar",
+        "test/clips-000001.tar",
+        "train/clips-000000.tar",
+        "train/clips-000001.tar",
+        "train/clips-000002.tar",
+    ]
+
+
+@pytest.mark.skipif(shutil.which("tar") is None, reason="tar is not installed")
+def test_the_systems_own_tar_reads_a_shard(tmp_path: Path) -> None:
+    rows = on_disk(tmp_path, KEYS)
+    build = built(tmp_path, tmp_path / "part", rows, Options())
+    listed = [
+        line
+        for name in build.written
+        for line in subprocess.run(
+            ["tar", "tf", str(tmp_path / "part" / name)], capture_output=True, text=True, check=True
+        ).stdout.split()
+    ]
+    assert sorted(listed) == sorted(f"{key}.{end}" for key in KEYS for end in ("json", "mp4", "txt"))
+
+
+def test_the_same_rows_make_the_same_bytes(tmp_path: Path) -> None:
+    rows = on_disk(tmp_path, KEYS)
+    options = Options(shard_bytes=40_000)
+    built(tmp_path, tmp_path / "one", rows, options)
+    for path in (tmp_path / "clips").iterdir():
+        path.touch()
+    built(tmp_path, tmp_path / "two", rows, options)
+    assert everything_below(tmp_path / "one") == everything_below(tmp_path / "two")
+
+
+def test_a_shard_that_is_there_is_not_written_again(tmp_path: Path) -> None:
+    rows = on_disk(tmp_path, KEYS)
+    build = built(tmp_path, tmp_path / "part", rows, Options(shard_clips=6))
+    before = {name: (tmp_path / "part" / name).stat().st_mtime_ns for name in build.written}
+    again = built(tmp_path, tmp_path / "part", rows, Options(shard_clips=6))
+    assert again.written == build.written
+    assert before == {name: (tmp_path / "part" / name).stat().st_mtime_ns for name in again.written}
+
+
+@pytest.mark.parametrize("size", [900, (1 << 20) + 7, 3 << 20])
+@pytest.mark.parametrize("harm", ["other bytes", "shorter", "longer", "gone"])
+def test_a_clip_that_is_not_what_was_published_is_in_no_shard(tmp_path: Path, size: int, harm: str) -> None:
+    rows = on_disk(tmp_path, ["fox"], size)
+    path = tmp_path / rows[0].source
+    data = path.read_bytes()
+    if harm == "gone":
+        path.unlink()
+    else:
+        path.write_bytes({"other bytes": data[::-1], "shorter": data[:-1], "longer": data + b"x"}[harm])
+    with pytest.raises(ClipChanged, match=r"clips/fox\.mp4 is missing, or not what was published"):
+        built(tmp_path, tmp_path / "part", rows, Options())
+    assert not (tmp_path / "part" / "test" / "clips-000000.tar").exists()
+
+
+def test_a_large_clip_is_read_piece_by_piece_and_comes_out_whole(tmp_path: Path) -> None:
+    rows = on_disk(tmp_path, ["fox", "deer"], (2 << 20) + 123)
+    build = built(tmp_path, tmp_path / "part", rows, Options())
+    for name in build.written:
+        with tarfile.open(tmp_path / "part" / name) as tar:
+            for member in tar.getmembers():
+                if member.name.endswith(".mp4"):
+                    read = tar.extractfile(member)
+                    assert read is not None
+                    assert read.read() == (tmp_path / "clips" / member.name).read_bytes()
