@@ -30,7 +30,7 @@ from tests.support.mp4s import minimal
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-CLIPS, SIZE_BYTES, AT_ONCE, TIMES = 60, 5 << 20, 8, 7
+CLIPS, SIZE_BYTES, AT_ONCE, TIMES = 60, 5 << 20, 8, 5
 CURL = "curl --parallel, 8 at once"
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pipeline.effects import Clock, Files, Threads
 
 BATCH_BYTES = 4 << 20
-"""Most clips cost a hop or two to a thread; at 1 MiB the hops cost a tenth of the throughput. With more, each download
+"""Most clips cost a hop or two to a thread; at 1 MiB the hops cost up to a tenth of all CPU. With more, each download
 holds more memory."""
 
 

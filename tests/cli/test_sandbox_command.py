@@ -80,6 +80,7 @@ def test_one_json_line_tells_the_addresses_and_the_bill_answers_there(sandbox: S
         "sandbox": origin,
         "modelmax": origin,
         "venice": f"{origin}/api/v1",
+        "openai-videos": f"{origin}/openai/v1",
         "bill": f"{origin}/sandbox/bill",
     }
     assert sandbox.bill()["charges"] == []

@@ -71,9 +71,9 @@ class CutFiles(SystemFiles):
         if self.changes > self.last:
             raise PowerCut
 
-    def create(self, path: Path) -> int:
+    def create(self, path: Path, mode: int = 0o666) -> int:
         self._change()
-        return super().create(path)
+        return super().create(path, mode)
 
     def write(self, descriptor: int, data: bytes) -> None:
         try:

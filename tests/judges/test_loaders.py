@@ -36,7 +36,7 @@ clips:
     prompt: A reef
     metadata: {{score: 0.5, seen: soon}}
 """
-"""Ids, dates and gaps that a loader stumbles over where it is left to guess. What a decoder sees is not the point here."""
+"""Ids, dates and gaps that a loader stumbles over where it is left to guess; what a decoder sees is not the point."""
 
 pytestmark = [pytest.mark.judge, pytest.mark.timeout(900)]
 

@@ -455,4 +455,6 @@ def test_what_a_clip_says_of_itself_is_written_down_and_held_against_what_was_as
         (clip,) = batch.job().clips
         assert (clip.facts["width"], clip.facts["height"], clip.facts["duration_s"]) == (720, 1280, 2.0)
         assert clip.size_bytes == len(portrait)
-        assert len(clip.warnings) == 2
+        length, shape, size = clip.warnings
+        assert ("5 s were asked for" in length, "16:9 was asked for" in shape) == (True, True)
+        assert "refusal in disguise" in size

@@ -23,7 +23,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline import effects
-from pipeline.cli import console, elsewhere, history, keys, main, rehearsal, run_cmd, secrecy, session, spreadsheet
+from pipeline.cli import (
+    console,
+    elsewhere,
+    history,
+    keys,
+    main,
+    pricing,
+    rehearsal,
+    run_cmd,
+    secrecy,
+    session,
+    spreadsheet,
+)
 from pipeline.clips import download
 from pipeline.effects import SystemFiles, SystemLocks
 from pipeline.ledger import database, emergency
@@ -344,7 +356,7 @@ def references_left(patch: Patch) -> None:
 
 @removal("T26", "No sum is too large.", MANIFESTS + "test_a_large_sum_is_asked_about_before_anything_is_sent")
 def any_sum(patch: Patch) -> None:
-    patch(session, "ASKS_ABOVE_USD", float("inf"))
+    patch(pricing, "ASKS_ABOVE_USD", float("inf"))
 
 
 # Answers

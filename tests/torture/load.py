@@ -4,8 +4,8 @@
     python -m tests.torture.load storm bad-prompts    some of it
     python -m tests.torture.load soak --seconds 120   a shorter soak
 
-Each part prints a table, what it has to be beside what it is; exit 1 where a target is missed. What is held to a wall
-clock wants a machine that does nothing else.
+Each part prints a table, what it has to be beside what it is; exit 1 where a target is missed. What reckons and does
+not wait is held to its CPU time. How late looks leave wants a machine that does nothing else.
 """
 
 from __future__ import annotations

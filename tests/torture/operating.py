@@ -156,7 +156,9 @@ class Operating:
 
     def answer(self, name: str, said: Answer) -> None:
         """Settle a doubt."""
-        self._as_a_process(lambda effects: self._settle(effects, name, said))
+        adopted = self._lost_job_of(name) if said is Answer.ADOPT else ""
+        if said is not Answer.ADOPT or adopted:
+            self._as_a_process(lambda effects: self._settle(effects, name, said, adopted))
 
     def try_again(self, name: str) -> None:
         """Have a failed item attempted once more."""
@@ -264,14 +266,11 @@ class Operating:
             await epoch.move_mark()
         self.is_restored = False
 
-    async def _settle(self, effects: Effects, name: str, said: Answer) -> None:
+    async def _settle(self, effects: Effects, name: str, said: Answer, adopted: str) -> None:
         async with begin_epoch(FOLDER, effects, MARKS, command="resolve", tell=lambda said: None) as epoch:
             for job in await epoch.ledger.jobs(sorted(IN_DOUBT)):
                 if job.item_id != name:
                     continue
-                adopted = self._lost_job_of(job) if said is Answer.ADOPT else ""
-                if said is Answer.ADOPT and not adopted:
-                    return
                 with reading(FOLDER.ledger, effects) as reader:
                     events = reader.events(name)
                 to = ("http://127.0.0.1:8000", "")
@@ -282,12 +281,16 @@ class Operating:
                     self.allowed[job.request.prompt] += 1
                 await epoch.ledger.record(job, move.event(effects.clock.now()))
 
-    def _lost_job_of(self, job: Job) -> str:
+    def _lost_job_of(self, name: str) -> str:
         """Return the vendor's id of what an operator finds there for a submit in doubt; empty for nothing."""
-        if job.state is not State.SUBMIT_IN_DOUBT or job.base_url == "":
-            return ""
-        known = {each.job_id for each in self.jobs()}
-        mine = [each.id for each in self.vendor.state.jobs.values() if each.prompt == job.request.prompt]
+        jobs = self.jobs()
+        known = {each.job_id for each in jobs}
+        prompts = {
+            job.request.prompt
+            for job in jobs
+            if job.item_id == name and job.state is State.SUBMIT_IN_DOUBT and job.base_url
+        }
+        mine = [each.id for each in self.vendor.state.jobs.values() if each.prompt in prompts]
         return next((job_id for job_id in mine if job_id not in known), "")
 
     async def _retry(self, effects: Effects, name: str) -> None:

@@ -170,6 +170,7 @@ def play(number: int, sequences: int) -> Seen:
         suppress_health_check=list(HealthCheck),
         print_blob=False,
     )
+    heard, sys.unraisablehook = sys.unraisablehook, lambda _: None
     with warnings.catch_warnings():
         # A killed process leaves coroutines behind that nobody will ever await: that is what being killed means.
         warnings.simplefilter("ignore")
@@ -178,6 +179,8 @@ def play(number: int, sequences: int) -> Seen:
         except Exception as error:
             notes = "\n".join(getattr(error, "__notes__", []))
             Operators.seen.failure = f"seed {number}: {error!r}\n{notes}"
+        finally:
+            sys.unraisablehook = heard
     return Operators.seen
 
 
@@ -202,10 +205,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             total.runs += seen.runs
             total.charges += seen.charges
             total.endings.update(seen.endings)
-            failures += [seen.failure] if seen.failure else []
+            if seen.failure:
+                failures.append(seen.failure)
+                print(seen.failure, flush=True)
             print(f"{total.sequences} sequences, {len(failures)} violations", flush=True)
-    for failure in failures[:3]:
-        print(failure)
     endings = ", ".join(f"{count} {ending}" for ending, count in total.endings.most_common())
     print(
         f"seed {options.seed}: {total.sequences} sequences of {total.actions} actions, {total.runs} runs ({endings}), "
