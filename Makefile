@@ -22,7 +22,7 @@ demo: $(VENV)/.demo ## Make eight clips on the sandbox: no key, no cost
 	@echo "The clips are in $(DEMO_FOLDER)/clips, the results in $(DEMO_FOLDER)/results.jsonl."
 
 test: $(VENV)/.dev ## Run the tests that need nothing but Python packages
-	@$(BIN)/python -m pytest -q -m "not judge"
+	@$(BIN)/python -m pytest -q -m "not judge" -n auto --dist worksteal
 
 check: $(VENV)/.dev ## Lint, formatting and types
 	@$(BIN)/ruff check

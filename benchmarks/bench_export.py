@@ -121,7 +121,7 @@ def main() -> None:
     ]
     print(machine())
     title = (
-        f"{clips:,} clips of {size_bytes >> 10} KiB, {TIMES} rounds in turns; ratio to cp -r, for webdataset to tar cf:"
+        f"{clips:,} clips of {size_bytes >> 10} KiB, {rounds} rounds in turns; ratio to cp -r, of webdataset to tar:"
     )
     show(title, ["", "s", "clips/s", "MiB/s", "ratio"], rows)
 

@@ -17,8 +17,8 @@ from pipeline.ledger.lock import only_process
 from pipeline.ledger.reader import reading
 from pipeline.providers.answers import NotSent, Throttled, Transient
 from pipeline.providers.registry import account_from
-from pipeline.providers.venice import Venice
-from pipeline.providers.venice_billing import Bill, VeniceBilling
+from pipeline.providers.venice.billing import Bill, VeniceBilling
+from pipeline.providers.venice.provider import Venice
 from pipeline.runner.debits import Verdict, clusters, explain, spans, submissions
 from pipeline.runner.retry import backoff_s
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pipeline.jobs.event import Event
     from pipeline.jobs.job import Job
     from pipeline.providers.base import Account
-    from pipeline.providers.venice_billing import BillRow
+    from pipeline.providers.venice.billing import BillRow
     from pipeline.runner.debits import Cluster, Evidence, Submission
 
 ADMIN_KEY = "VENICE_ADMIN_KEY"

@@ -34,6 +34,9 @@ from datasets import load_dataset
 dataset = load_dataset("webdataset", data_dir="{dest}")
 ```"""
 BLOCK: Final = 512
+NAME_MOST: Final = 100
+OLD_SIZE_MOST: Final = 8 << 30
+"""What a header of the old format (POSIX ustar) can hold, in characters and in bytes."""
 RECORD: Final = 20 * BLOCK
 """Tars end in zeros up to a whole record, as `tar` writes them."""
 
@@ -63,15 +66,27 @@ def shards(rows: Sequence[Row], options: Options) -> Iterator[list[Row]]:
 
 def sample_bytes(row: Row) -> int:
     """Return how many bytes a row takes in a shard."""
-    before, after = _around(row)
-    return len(before) + row.size_bytes + len(after)
+    members = {
+        f"{row.key}.json": len(_columns(row)),
+        f"{row.key}.mp4": row.size_bytes,
+        f"{row.key}.txt": len(row.text.encode()),
+    }
+    return sum(_header_bytes(name, size) + size + -size % BLOCK for name, size in members.items())
+
+
+def _header_bytes(name: str, size_bytes: int) -> int:
+    is_short = len(name) <= NAME_MOST and size_bytes < OLD_SIZE_MOST
+    return BLOCK if is_short else len(_header(name, size_bytes))
 
 
 def _around(row: Row) -> tuple[bytes, bytes]:
     """Return what stands before and after a clip's own bytes."""
-    columns = json.dumps(dict(row.columns), ensure_ascii=False).encode()
-    before = _member(f"{row.key}.json", columns) + _header(f"{row.key}.mp4", row.size_bytes)
+    before = _member(f"{row.key}.json", _columns(row)) + _header(f"{row.key}.mp4", row.size_bytes)
     return before, bytes(-row.size_bytes % BLOCK) + _member(f"{row.key}.txt", row.text.encode())
+
+
+def _columns(row: Row) -> bytes:
+    return json.dumps(dict(row.columns), ensure_ascii=False).encode()
 
 
 def _member(name: str, data: bytes) -> bytes:
@@ -79,10 +94,11 @@ def _member(name: str, data: bytes) -> bytes:
 
 
 def _header(name: str, size_bytes: int) -> bytes:
-    """Return a header; a name that is too long for the old format gets a second one before it (POSIX pax)."""
+    """Return a header; a name or a size that is too long for the old format gets a second one before it (POSIX pax)."""
     member = tarfile.TarInfo(name)
     member.size, member.mode = size_bytes, 0o644
-    return member.tobuf(tarfile.PAX_FORMAT)
+    is_short = len(name) <= NAME_MOST and size_bytes < OLD_SIZE_MOST
+    return member.tobuf(tarfile.USTAR_FORMAT if is_short else tarfile.PAX_FORMAT)
 
 
 def _shard(build: Build, name: str, rows: Sequence[Row]) -> int:

@@ -187,7 +187,7 @@ def table(vendor: str) -> Table:
 
     `families`, where there are any, say what holds for all models whose ids begin so; a model's own row goes over them.
     """
-    record = json.loads((files("pipeline.providers") / f"{vendor}_models.json").read_text("utf-8"))
+    record = json.loads((files("pipeline.providers") / vendor / "models.json").read_text("utf-8"))
     families: Mapping[str, Mapping[str, Any]] = record.get("families", {})
 
     def whole(name: str, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from pipeline.jobs.event import Event
-    from pipeline.providers.venice_billing import BillRow
+    from pipeline.providers.venice.billing import BillRow
 
 BEFORE, AFTER = timedelta(seconds=60), timedelta(seconds=300)
 """How far from a submit its debit is looked for: two clocks differ, and a charge can be entered late."""

@@ -23,10 +23,10 @@ from pipeline.sandbox.modelmax import ModelMax
 from pipeline.sandbox.openai_videos import OpenAIVideos
 from pipeline.sandbox.render import Renderer, can_encode
 from pipeline.sandbox.state import CountKind, State, open_state
-from pipeline.sandbox.venice import Venice
-from pipeline.sandbox.venice_account import Account
-from pipeline.sandbox.venice_door import HEADERS, Door
-from pipeline.sandbox.venice_links import Links
+from pipeline.sandbox.venice.account import Account
+from pipeline.sandbox.venice.api import Venice
+from pipeline.sandbox.venice.door import HEADERS, Door
+from pipeline.sandbox.venice.links import Links
 
 if TYPE_CHECKING:
     from collections.abc import Callable

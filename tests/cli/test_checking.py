@@ -10,7 +10,7 @@ import pytest
 from pipeline.cli.checking import Checking, keep, kept_file, read_kept
 from pipeline.cli.settings import BatchSettings
 from pipeline.effects import system
-from pipeline.providers.venice import Venice
+from pipeline.providers.venice.provider import Venice
 from tests.cli.front_door import call, run
 from tests.planning.fakes import png
 

@@ -17,9 +17,9 @@ from pipeline.effects import system
 from pipeline.errors import ProblemsFound, Severity
 from pipeline.planning.plan import offline_providers, plan_file
 from pipeline.providers.base import GenerationRequest
-from pipeline.providers.venice import Venice
-from pipeline.sandbox.venice_catalogue import VENICE_MODELS
-from pipeline.sandbox.venice_rules import queue_issues
+from pipeline.providers.venice.provider import Venice
+from pipeline.sandbox.venice.catalogue import VENICE_MODELS
+from pipeline.sandbox.venice.rules import queue_issues
 from tests.cli.front_door import run
 from tests.contracts.venice_table import CORRECTED, ROWS, Broken, Row, broken, good, prompt_of
 

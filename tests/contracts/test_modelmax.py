@@ -18,7 +18,7 @@ from jsonschema import Draft202012Validator
 
 from pipeline.effects import system
 from pipeline.providers.base import GenerationRequest, InputFile
-from pipeline.providers.modelmax import ModelMax
+from pipeline.providers.modelmax.provider import ModelMax
 from pipeline.sandbox.desk import FAIL, REFUSE
 from pipeline.sandbox.settings import Fault, Render, SandboxSettings
 from tests.support.batches import ORIGIN, Batch, Vendor, an_item

@@ -17,7 +17,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from pipeline.effects import open_database, system
 from pipeline.providers.answers import Accepted, Catalogue, Deleted, Quoted, Running, Streaming
 from pipeline.providers.base import Account, GenerationRequest, InputFile
-from pipeline.providers.venice import Venice
+from pipeline.providers.venice.provider import Venice
 from pipeline.sandbox.app import make_app
 from pipeline.sandbox.settings import Render, SandboxSettings
 from pipeline.sandbox.state import open_state

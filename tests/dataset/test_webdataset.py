@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from pipeline.dataset.build import Build, ClipChanged, Options
 from pipeline.dataset.rows import Row, Selection
-from pipeline.dataset.webdataset import RECORD, sample_bytes, shards, work
+from pipeline.dataset.webdataset import RECORD, _around, sample_bytes, shards, work
 from pipeline.effects import SystemFiles
 from tests.dataset.made import a_row, bytes_of, everything_below
 
@@ -102,6 +102,13 @@ def test_the_systems_own_tar_reads_a_shard(tmp_path: Path) -> None:
         ).stdout.split()
     ]
     assert sorted(listed) == sorted(f"{key}.{end}" for key in KEYS for end in ("json", "mp4", "txt"))
+
+
+@given(name=st.integers(1, 108), size=st.integers(0, 3000) | st.just((8 << 30) + 5), text=st.text(max_size=600))
+def test_the_room_that_a_row_takes_is_told_without_making_it(name: int, size: int, text: str) -> None:
+    row = a_row("k" * name, size, text=text)
+    before, after = _around(row)
+    assert sample_bytes(row) == len(before) + size + len(after)
 
 
 def test_the_same_rows_make_the_same_bytes(tmp_path: Path) -> None:

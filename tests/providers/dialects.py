@@ -15,9 +15,9 @@ from pipeline.providers.answers import (
     Streaming,
     Throttled,
 )
-from pipeline.providers.modelmax import ModelMax
-from pipeline.providers.openai_videos import OpenAIVideos
-from pipeline.providers.venice import Venice
+from pipeline.providers.modelmax.provider import ModelMax
+from pipeline.providers.openai_videos.provider import OpenAIVideos
+from pipeline.providers.venice.provider import Venice
 from tests.providers.dialect import Dialect
 from tests.providers.loopback import MP4, answer, asked
 

@@ -9,9 +9,9 @@ import pytest
 
 from pipeline.providers.answers import Refused, Scope
 from pipeline.providers.exchange import Reply
-from pipeline.providers.modelmax_errors import refusal as modelmax_refusal
-from pipeline.providers.modelmax_errors import told as modelmax_told
-from pipeline.providers.venice_errors import error_told, refusal
+from pipeline.providers.modelmax.errors import refusal as modelmax_refusal
+from pipeline.providers.modelmax.errors import told as modelmax_told
+from pipeline.providers.venice.errors import error_told, refusal
 
 
 def reply(status: int, body: object) -> Reply:

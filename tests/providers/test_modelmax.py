@@ -31,7 +31,7 @@ from pipeline.providers.answers import (
     Transient,
 )
 from pipeline.providers.base import Account, GenerationRequest
-from pipeline.providers.modelmax import ModelMax
+from pipeline.providers.modelmax.provider import ModelMax
 from pipeline.providers.transport import Patience
 from tests.providers.loopback import (
     CANARY,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pipeline.manifest.validate import load_manifest
-from pipeline.providers.modelmax import ModelMax
-from pipeline.providers.modelmax_prices import listed, price_hint
+from pipeline.providers.modelmax.prices import listed, price_hint
+from pipeline.providers.modelmax.provider import ModelMax
 
 if TYPE_CHECKING:
     from pathlib import Path

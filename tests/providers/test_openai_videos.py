@@ -28,8 +28,8 @@ from pipeline.providers.answers import (
     Transient,
 )
 from pipeline.providers.base import InputFile
-from pipeline.providers.openai_videos import OpenAIVideos, api_root
-from pipeline.providers.openai_videos_request import Encoded, create_fields, encode, size_of
+from pipeline.providers.openai_videos.provider import OpenAIVideos, api_root
+from pipeline.providers.openai_videos.request import Encoded, create_fields, encode, size_of
 from tests.providers.loopback import MP4, answer, asked, loopback, png, provided
 
 if TYPE_CHECKING:

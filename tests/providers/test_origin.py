@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import InputError
 from pipeline.providers.addresses import is_public
-from pipeline.providers.modelmax_paths import CONTENT, RESULT, STATUS
+from pipeline.providers.modelmax.paths import CONTENT, RESULT, STATUS
 from pipeline.providers.origin import check_base_url, download_url, origin_of, path_on
 
 if TYPE_CHECKING:

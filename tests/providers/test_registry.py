@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.providers.modelmax import ModelMax
-from pipeline.providers.openai_videos import OpenAIVideos
+from pipeline.providers.modelmax.provider import ModelMax
+from pipeline.providers.openai_videos.provider import OpenAIVideos
 from pipeline.providers.registry import GROUP, account_from, find_provider, provider_names
-from pipeline.providers.venice import Venice
+from pipeline.providers.venice.provider import Venice
 from tests.providers.loopback import CANARY
 
 ROOT = Path(__file__).parents[2]
@@ -54,8 +54,9 @@ def test_a_plugin_that_cannot_be_imported_is_named() -> None:
 def test_naming_a_provider_imports_no_http_client() -> None:
     code = (
         "import sys; from pipeline.providers import registry; registry.provider_names();"
-        "from pipeline.providers.venice import Venice; from pipeline.providers.modelmax import ModelMax;"
-        "from pipeline.providers.openai_videos import OpenAIVideos;"
+        "from pipeline.providers.venice.provider import Venice;"
+        "from pipeline.providers.modelmax.provider import ModelMax;"
+        "from pipeline.providers.openai_videos.provider import OpenAIVideos;"
         "assert not {'aiohttp', 'yarl'} & set(sys.modules), sorted(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -31,7 +31,7 @@ from pipeline.providers.answers import (
     Transient,
 )
 from pipeline.providers.transport import Patience
-from pipeline.providers.venice import Venice
+from pipeline.providers.venice.provider import Venice
 from tests.providers.loopback import (
     CANARY,
     DROP,

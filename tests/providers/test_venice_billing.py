@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.providers.answers import NotSent, Refused, Scope, Throttled, Transient
 from pipeline.providers.transport import Patience
-from pipeline.providers.venice_billing import PAGES_MOST, Bill, BillRow, VeniceBilling, moment
+from pipeline.providers.venice.billing import PAGES_MOST, Bill, BillRow, VeniceBilling, moment
 from tests.providers.loopback import CANARY, DROP, STALL, Received, Script, answer, loopback, provided
 
 START = datetime(2026, 11, 21, 12, 0, 0, 500_000, tzinfo=UTC)

@@ -10,7 +10,7 @@ from pipeline.effects import system
 from pipeline.errors import Severity
 from pipeline.providers.base import InputFile
 from pipeline.providers.catalogue import table
-from pipeline.providers.venice import Venice
+from pipeline.providers.venice.provider import Venice
 from tests.providers.loopback import asked, png
 
 OFFLINE = Venice(None, system())

@@ -9,8 +9,8 @@ import pytest
 from pipeline.effects import system
 from pipeline.providers.base import InputFile
 from pipeline.providers.catalogue import table
-from pipeline.providers.venice import Venice
-from pipeline.providers.venice_request import venice_quote_body
+from pipeline.providers.venice.provider import Venice
+from pipeline.providers.venice.request import venice_quote_body
 from tests.providers.loopback import asked
 
 OFFLINE = Venice(None, system())

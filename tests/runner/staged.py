@@ -11,8 +11,8 @@ from pipeline.jobs.record import apply
 from pipeline.jobs.state import EventKind
 from pipeline.manifest.model import Price
 from pipeline.providers.base import BilledAt
-from pipeline.providers.modelmax import ModelMax
-from pipeline.providers.venice import Venice
+from pipeline.providers.modelmax.provider import ModelMax
+from pipeline.providers.venice.provider import Venice
 from pipeline.runner.stop import Stop
 from tests.support.batches import MODELS, Batch, items
 from tests.support.scripted_provider import Script

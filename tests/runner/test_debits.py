@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.jobs.event import Event
 from pipeline.jobs.state import EventKind
-from pipeline.providers.venice_billing import BillRow
+from pipeline.providers.venice.billing import BillRow
 from pipeline.runner.debits import (
     Evidence,
     Submission,

@@ -15,8 +15,8 @@ from pipeline.jobs.record import apply
 from pipeline.jobs.state import UNSUCCESSFUL, EventKind, State
 from pipeline.manifest.model import Price as ListedPrice
 from pipeline.providers.answers import Receipt
-from pipeline.providers.modelmax import ModelMax
-from pipeline.providers.venice import Venice
+from pipeline.providers.modelmax.provider import ModelMax
+from pipeline.providers.venice.provider import Venice
 from pipeline.runner.money import Prices
 from pipeline.runner.settle import (
     UNKNOWN,

@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 
 from pipeline.sandbox.settings import VeniceCharges
-from pipeline.sandbox.venice_catalogue import VENICE_MODELS
+from pipeline.sandbox.venice.catalogue import VENICE_MODELS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

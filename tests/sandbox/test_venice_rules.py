@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from pipeline.sandbox.catalogue import Picture
-from pipeline.sandbox.venice_catalogue import VENICE_MODELS, Kind
-from pipeline.sandbox.venice_media_rules import NEEDED
-from pipeline.sandbox.venice_rules import queue_issues, wanted_picture
+from pipeline.sandbox.venice.catalogue import VENICE_MODELS, Kind
+from pipeline.sandbox.venice.media_rules import NEEDED
+from pipeline.sandbox.venice.rules import queue_issues, wanted_picture
 
 IMAGE = "data:image/png;base64,iVBORw0K"
 ELEMENT = {"frontal_image_url": IMAGE}

@@ -42,9 +42,11 @@ from pipeline.ledger import database, emergency
 from pipeline.ledger.writer import Writer
 from pipeline.manifest import load, validate
 from pipeline.planning import columns, ids, inputs
-from pipeline.providers import exchange, http, modelmax_paths, transport, venice
+from pipeline.providers import exchange, http, transport
 from pipeline.providers.mask import Mask
+from pipeline.providers.modelmax import paths as modelmax_paths
 from pipeline.providers.origin import Origin
+from pipeline.providers.venice import provider as venice
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,10 +7,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.jobs.state import EventKind, State
-from pipeline.providers import transport, venice
+from pipeline.providers import transport
 from pipeline.providers.answers import Accepted, Ambiguous, Billing, NotSent, Receipt, Refused, Scope, Throttled
 from pipeline.providers.exchange import Lost
 from pipeline.providers.http import Wire
+from pipeline.providers.venice import provider as venice
 from pipeline.runner import batch, claim, looks, recover, submit
 from pipeline.runner.lane import failure
 from pipeline.runner.planned import Head

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from pipeline.effects import SystemClock, SystemThreads, open_database, system
-from pipeline.providers.modelmax import ModelMax
+from pipeline.providers.modelmax.provider import ModelMax
 from pipeline.providers.transport import Patience
-from pipeline.providers.venice import Venice
+from pipeline.providers.venice.provider import Venice
 from pipeline.runner.stop import Stop
 from pipeline.sandbox.app import make_app
 from pipeline.sandbox.settings import ClaimBills, Render, SandboxSettings

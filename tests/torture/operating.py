@@ -21,9 +21,9 @@ from pipeline.errors import ClipmillError, DiskRefused, InputError
 from pipeline.jobs.state import ENDED, IN_DOUBT, UNSUCCESSFUL, ClipState, State
 from pipeline.ledger.reader import reading
 from pipeline.paths import BatchFolder
-from pipeline.providers.modelmax import ModelMax
+from pipeline.providers.modelmax.provider import ModelMax
 from pipeline.providers.registry import find_provider
-from pipeline.providers.venice import Venice
+from pipeline.providers.venice.provider import Venice
 from pipeline.runner.batch import BatchRun
 from pipeline.runner.context import RunContext
 from pipeline.runner.money import Prices

@@ -16,9 +16,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ClipmillError, DiskRefused, Paused, StaleWrite
-from pipeline.providers.modelmax import ModelMax
-from pipeline.providers.openai_videos import OpenAIVideos
-from pipeline.providers.venice import Venice
+from pipeline.providers.modelmax.provider import ModelMax
+from pipeline.providers.openai_videos.provider import OpenAIVideos
+from pipeline.providers.venice.provider import Venice
 from pipeline.runner.stop import Stop
 from pipeline.sandbox.settings import ClaimBills, Render, SandboxSettings
 from tests.support.batches import Batch, Vendor, an_item

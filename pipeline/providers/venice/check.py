@@ -18,10 +18,10 @@ from pipeline.providers.catalogue import (
     nearest_resolution,
 )
 from pipeline.providers.media import base64_characters, texts_in
-from pipeline.providers.venice_media import file_problems, media_problems
-from pipeline.providers.venice_options import option_problems
-from pipeline.providers.venice_problem import LIST_MAXIMA, error, parts_fault, warning
-from pipeline.providers.venice_request import FIELDS, is_upscaler, venice_fields
+from pipeline.providers.venice.media import file_problems, media_problems
+from pipeline.providers.venice.options import option_problems
+from pipeline.providers.venice.problem import LIST_MAXIMA, error, parts_fault, warning
+from pipeline.providers.venice.request import FIELDS, is_upscaler, venice_fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pipeline.providers.media import texts_in
-from pipeline.providers.venice_problem import error, warning
+from pipeline.providers.venice.problem import error, warning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

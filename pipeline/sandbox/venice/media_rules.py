@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline.sandbox.venice_catalogue import Kind, VeniceModel
+from pipeline.sandbox.venice.catalogue import Kind, VeniceModel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from pipeline.providers.base import MEDIA_PARAMETERS
 from pipeline.providers.media import texts_in
-from pipeline.providers.venice_problem import LIST_MAXIMA, error
-from pipeline.providers.venice_request import FIELDS, UPSCALED_MAX_S, seconds_together
+from pipeline.providers.venice.problem import LIST_MAXIMA, error
+from pipeline.providers.venice.request import FIELDS, UPSCALED_MAX_S, seconds_together
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ from typing import Any
 @cache
 def listed() -> dict[str, Any]:
     """Return the packaged list, read once."""
-    record: dict[str, Any] = json.loads((files("pipeline.providers") / "modelmax_prices.json").read_text("utf-8"))
+    record: dict[str, Any] = json.loads((files("pipeline.providers.modelmax") / "prices.json").read_text("utf-8"))
     return record
 
 

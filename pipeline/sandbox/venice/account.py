@@ -17,13 +17,13 @@ from pipeline.sandbox.bill import moment
 from pipeline.sandbox.desk import Key, Refused
 from pipeline.sandbox.settings import Provider
 from pipeline.sandbox.state import Charge, ChargeKind
-from pipeline.sandbox.venice_catalogue import VENICE_MODELS, Audio, Kind, VeniceModel
+from pipeline.sandbox.venice.catalogue import VENICE_MODELS, Audio, Kind, VeniceModel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pipeline.sandbox.desk import Desk
-    from pipeline.sandbox.venice_door import Door
+    from pipeline.sandbox.venice.door import Door
 
 PAGE_SIZES = range(10, 1001)
 FILTERS = {"startTimestamp", "endTimestamp", "currency", "pageSize"}

@@ -33,11 +33,11 @@ from pipeline.providers.base import BilledAt, Capabilities, DefaultLimits
 from pipeline.providers.catalogue import table
 from pipeline.providers.decode import Malformed
 from pipeline.providers.exchange import Lost, Opened, Reply, Unsent, not_sent
-from pipeline.providers.modelmax_errors import refusal, told
-from pipeline.providers.modelmax_paths import CONTENT, RESULT, STATUS, result_path, status_path, submit_path, told_path
-from pipeline.providers.modelmax_prices import price_hint
-from pipeline.providers.modelmax_request import asked_seconds, effective, modelmax_body, modelmax_problems
-from pipeline.providers.modelmax_result import CLAIM_MAX_BYTES, outputs_of, packed, usage_warnings
+from pipeline.providers.modelmax.errors import refusal, told
+from pipeline.providers.modelmax.paths import CONTENT, RESULT, STATUS, result_path, status_path, submit_path, told_path
+from pipeline.providers.modelmax.prices import price_hint
+from pipeline.providers.modelmax.request import asked_seconds, effective, modelmax_body, modelmax_problems
+from pipeline.providers.modelmax.result import CLAIM_MAX_BYTES, outputs_of, packed, usage_warnings
 from pipeline.providers.origin import origin_of
 from pipeline.providers.pacing import wait_s
 

@@ -35,10 +35,10 @@ from pipeline.providers.decode import Malformed
 from pipeline.providers.exchange import Lost, Opened, Reply, Unsent, not_sent
 from pipeline.providers.origin import download_url, origin_of
 from pipeline.providers.pacing import number
-from pipeline.providers.venice_check import venice_problems
-from pipeline.providers.venice_errors import billing_of, error_told, refusal, throttled
-from pipeline.providers.venice_models import MODELS_MAX_BYTES, table_of
-from pipeline.providers.venice_request import venice_billed_seconds, venice_body, venice_quote_body
+from pipeline.providers.venice.check import venice_problems
+from pipeline.providers.venice.errors import billing_of, error_told, refusal, throttled
+from pipeline.providers.venice.models import MODELS_MAX_BYTES, table_of
+from pipeline.providers.venice.request import venice_billed_seconds, venice_body, venice_quote_body
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

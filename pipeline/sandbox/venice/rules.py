@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pipeline.sandbox.catalogue import Picture, picture
-from pipeline.sandbox.venice_catalogue import Audio, Kind, VeniceModel
-from pipeline.sandbox.venice_media_rules import FACES, LISTS, TEXTS, Issue, media_issues
+from pipeline.sandbox.venice.catalogue import Audio, Kind, VeniceModel
+from pipeline.sandbox.venice.media_rules import FACES, LISTS, TEXTS, Issue, media_issues
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

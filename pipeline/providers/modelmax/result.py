@@ -7,7 +7,7 @@ import binascii
 from typing import TYPE_CHECKING, Any
 
 from pipeline.providers.answers import Gone, Output, Streaming
-from pipeline.providers.modelmax_paths import CONTENT, told_path
+from pipeline.providers.modelmax.paths import CONTENT, told_path
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

@@ -33,8 +33,8 @@ from pipeline.providers.answers import (
 from pipeline.providers.base import BilledAt, Capabilities, DefaultLimits
 from pipeline.providers.decode import Malformed
 from pipeline.providers.exchange import Lost, Opened, Reply, Unsent, not_sent
-from pipeline.providers.openai_videos_errors import error_told, refusal, throttled
-from pipeline.providers.openai_videos_request import (
+from pipeline.providers.openai_videos.errors import error_told, refusal, throttled
+from pipeline.providers.openai_videos.request import (
     body_format,
     create_billed_seconds,
     create_fields,

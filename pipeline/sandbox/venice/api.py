@@ -17,11 +17,11 @@ from pipeline.sandbox.desk import REFUSE, Key, Order, Refused
 from pipeline.sandbox.limits import Bucket
 from pipeline.sandbox.settings import Fault, Provider, VeniceCharges, look_up
 from pipeline.sandbox.state import CountKind, Ending
-from pipeline.sandbox.venice_catalogue import VENICE_MODELS, Kind, VeniceModel
-from pipeline.sandbox.venice_door import invalid, read_body
-from pipeline.sandbox.venice_links import media_origin
-from pipeline.sandbox.venice_media_rules import FACES, Issue
-from pipeline.sandbox.venice_rules import (
+from pipeline.sandbox.venice.catalogue import VENICE_MODELS, Kind, VeniceModel
+from pipeline.sandbox.venice.door import invalid, read_body
+from pipeline.sandbox.venice.links import media_origin
+from pipeline.sandbox.venice.media_rules import FACES, Issue
+from pipeline.sandbox.venice.rules import (
     SOURCE_DURATIONS,
     SOURCE_LENGTH_S,
     length_s,
@@ -35,7 +35,7 @@ from pipeline.sandbox.venice_rules import (
 if TYPE_CHECKING:
     from pipeline.sandbox.desk import Desk
     from pipeline.sandbox.state import Job
-    from pipeline.sandbox.venice_door import Door
+    from pipeline.sandbox.venice.door import Door
 
 RETRIEVE_FIELDS = {"model", "queue_id", "delete_media_on_completion"}
 COMPLETE_FIELDS = {"model", "queue_id"}

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from pipeline.sandbox.desk import Desk
     from pipeline.sandbox.limits import Allowance, Bucket
-    from pipeline.sandbox.venice_media_rules import Issue
+    from pipeline.sandbox.venice.media_rules import Issue
 
 HEADERS: web.RequestKey[dict[str, str]] = web.RequestKey("venice_headers", dict)
 """Headers that the answer to this request will bear, whatever the answer is."""

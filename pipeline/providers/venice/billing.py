@@ -17,7 +17,7 @@ from pipeline.providers.answers import Refused, Scope, Transient
 from pipeline.providers.decode import Malformed
 from pipeline.providers.exchange import Lost, Reply, Unsent, not_sent
 from pipeline.providers.origin import origin_of
-from pipeline.providers.venice_errors import error_told, refusal, throttled
+from pipeline.providers.venice.errors import error_told, refusal, throttled
 
 if TYPE_CHECKING:
     from pipeline.effects import Effects

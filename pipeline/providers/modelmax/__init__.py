@@ -1,0 +1,1 @@
+"""ModelMax: a queue whose result call bills."""

@@ -1,0 +1,1 @@
+"""The OpenAI-style videos API, as several servers speak it; the create is taken to bill."""

@@ -1,0 +1,1 @@
+"""Venice.ai: queue, retrieve, complete; the submit bills, and the status answer may be the video."""

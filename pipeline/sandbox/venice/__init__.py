@@ -1,0 +1,1 @@
+"""Venice.ai, emulated as its documents describe it."""
