@@ -28,7 +28,7 @@ from pipeline.runner.batch import BatchRun
 from pipeline.runner.context import RunContext
 from pipeline.runner.money import Prices
 from pipeline.runner.progress import Progress
-from pipeline.runner.reconcile import OnChange, compare, refuse_undecided, write_plan
+from pipeline.runner.reconcile import Change, OnChange, change_of, compare, meet, refuse_undecided, write_plan
 from pipeline.runner.settle import Answer, after_restore, price_at_risk, retry, settle
 from pipeline.runner.stop import Stop
 from pipeline.sandbox.settings import ClaimBills
@@ -43,7 +43,8 @@ if TYPE_CHECKING:
 
     from pipeline.effects import Effects
     from pipeline.jobs.job import Job
-    from pipeline.planning.plan import Item
+    from pipeline.planning.item import Item
+    from pipeline.runner.reconcile import Known
     from tests.support.simulation.process import Process
 
 FOLDER = BatchFolder(ROOT)
@@ -226,10 +227,10 @@ class Operating:
         async with begin_epoch(FOLDER, effects, MARKS, command="run", tell=lambda said: None) as epoch:
             ledger = epoch.ledger
             with reading(FOLDER.ledger, effects) as reader:
-                difference = compare(items, reader.jobs())
-            refuse_undecided(difference, on_change)
-            self._note_new_revisions(difference.changed if on_change is OnChange.NEW else ())
-            await write_plan(ledger, difference, [item.id for item in items], on_change, effects.clock.now())
+                refuse_undecided(compare(items, reader), on_change)
+                if on_change is OnChange.NEW:
+                    self._note_new_revisions(items, reader)
+                await write_plan(ledger, items, reader, on_change, effects.clock.now())
             with reading(FOLDER.ledger, effects) as reader:
                 names = reader.providers()
             seats = {name: self._batch.seat(name, effects) for name in names}
@@ -246,10 +247,11 @@ class Operating:
                 await seat.provider.close()
         return "stopped" if outcome.signal else "paused" if outcome.paused_because else "finished"
 
-    def _note_new_revisions(self, changed: Iterable[tuple[Job, Item]]) -> None:
+    def _note_new_revisions(self, items: Iterable[Item], known: Known) -> None:
         """A prompt that was bought before, edited away and edited back is bought anew by a new revision."""
         charged = self.charges()
-        self.allowed.update(item.request.prompt for _, item in changed if charged[item.request.prompt])
+        changed = [item for item, head in meet(items, known) if change_of(item, head) is Change.CHANGED]
+        self.allowed.update(item.request.prompt for item in changed if charged[item.request.prompt])
 
     def _items(self) -> list[Item]:
         return [an_item(name, ENTRIES[name], prompt=prompt) for name, prompt in sorted(self.manifest.items())]

@@ -11,13 +11,20 @@ import pytest
 from pipeline.pages import HELD_MOST
 from tests.torture.load_figures import Figure, print_figures
 from tests.torture.loads_in_time import bad_prompts, found_at_a_start, most_within, storm, trickling
-from tests.torture.loads_of_lists import Targets, of_lists
 from tests.torture.loads_on_sockets import in_flight, soak
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-UNHURRIED = Targets(items=HELD_MOST + 1000, validate_s=60.0, first_submit_s=90.0, peak_mib=120.0, first_look_s=60.0)
+UNHURRIED = f"""
+from tests.torture.load_figures import print_figures
+from tests.torture.loads_of_lists import Targets, of_lists
+
+targets = Targets(
+    items={HELD_MOST + 1000}, validate_s=60.0, first_submit_s=90.0, peak_mib=120.0, first_look_s=60.0, status_s=30.0
+)
+raise SystemExit(not print_figures("a slice", of_lists(targets, slice_items=5)))
+"""
 
 
 @pytest.mark.parametrize(
@@ -34,10 +41,10 @@ def test_load_in_virtual_time(figures: object) -> None:
     assert not missed
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_a_manifest_too_long_for_memory_is_validated_run_killed_and_resumed() -> None:
-    missed = [figure for figure in of_lists(UNHURRIED, slice_items=5) if not figure.is_met]
-    assert not [figure for figure in missed if "status" not in figure.name]
+    """In a process of its own: what a child is said to have taken is never less than what its parent had taken."""
+    done = subprocess.run([sys.executable, "-c", UNHURRIED], capture_output=True, text=True, timeout=110)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_jobs_in_flight_are_looked_at_and_counted() -> None:
