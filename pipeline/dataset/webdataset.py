@@ -20,7 +20,7 @@ from pipeline.dataset.build import READ_BYTES, Build, ClipChanged, Options, Work
 from pipeline.durable import sync_folder, told_as_disk_refused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Sequence
     from concurrent.futures import Future
 
     from pipeline.dataset.rows import Row, Selection
@@ -107,7 +107,7 @@ def _member(name: str, data: bytes) -> bytes:
 def _header(name: str, size_bytes: int) -> bytes:
     """Return a header; a name or a size that is too long for the old format gets a second one before it (POSIX pax).
 
-    `tarfile` takes 28 us for a header, a quarter of what it takes to pack a clip.
+    Put together here, because `tarfile` takes 18 us for a header, and a clip has three.
     """
     if len(name) > NAME_MOST or size_bytes >= OLD_SIZE_MOST:
         member = tarfile.TarInfo(name)
@@ -187,7 +187,7 @@ def _ended(content: Iterable[bytes]) -> Iterator[bytes]:
     yield bytes(2 * BLOCK + -size_bytes % RECORD)
 
 
-def _ahead(batches: Iterator[list[bytes]]) -> Iterator[list[bytes]]:
+def _ahead(batches: Iterator[list[bytes]]) -> Generator[list[bytes], None, None]:
     """Yield what comes, with the next made in a thread meanwhile: clips are read while others are written."""
     with ThreadPoolExecutor(1, "ahead") as pool:
         coming = pool.submit(next, batches, None)
