@@ -36,7 +36,7 @@ def apply(job: Job | None, event: Event) -> Job:
     after = _planned(event) if job is None else _EFFECTS.get(event.kind, _refuse)(job, event)
     if (before, event.kind, after.state) not in MOVES:
         raise IllegalMove(f"{event.item_id}: {event.kind} does not lead from {before} to {after.state}.")
-    return replace(after, moves=job.moves + 1 if job else 1)
+    return replace(after, moves=job.moves + 1) if job else after
 
 
 def _refuse(job: Job, event: Event) -> Job:
@@ -53,6 +53,7 @@ def _planned(event: Event) -> Job:
         provider=event.data["provider"],
         request=request_from_json(event.data["request"]),
         metadata=event.data["metadata"],
+        moves=1,
     )
 
 

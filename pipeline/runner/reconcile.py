@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, StrEnum, auto
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
@@ -115,8 +115,9 @@ class Difference:
 def meet(items: Iterable[Item], known: Known) -> Iterator[tuple[Item, JobHead | None]]:
     """Yield every item with the latest revision that the ledger has of it."""
     waiting = iter(items)
+    is_new = not known.total()
     while page := list(islice(waiting, CHUNK)):
-        heads = known.heads([item.id for item in page])
+        heads = {} if is_new else known.heads([item.id for item in page])
         for item in page:
             yield item, heads.get(item.id)
 
@@ -130,8 +131,24 @@ def change_of(item: Item, head: JobHead | None) -> Change:
     return Change.NONE if head.metadata == item.metadata else Change.RELABELLED
 
 
-def compare(items: Iterable[Item], known: Known) -> Difference:
+NOTHING_KNOWN_OF = Difference(
+    new=0,
+    unsubmitted=0,
+    changed=0,
+    relabelled=0,
+    withdrawn=0,
+    first_changed=(),
+    waiting=0,
+    attached=0,
+    reused=0,
+    held=0,
+)
+
+
+def compare(items: Sequence[Item], known: Known) -> Difference:
     """Hold a plan against the latest revision of every job of a ledger."""
+    if not known.total():
+        return replace(NOTHING_KNOWN_OF, new=len(items))
     ids = Names()
     changes: Counter[Change] = Counter()
     standing: Counter[str] = Counter()

@@ -67,8 +67,8 @@ def test_a_small_encoded_body_is_undone(encoding: str, squeeze: object) -> None:
 @pytest.mark.parametrize(
     ("body", "encoding"),
     [
-        (gzip.compress(b"x" * 101), "gzip"),
-        (gzip.compress(b"x" * 50)[:-9], "gzip"),
+        (gzip.compress(b"x" * 101, mtime=0), "gzip"),
+        (gzip.compress(b"x" * 50, mtime=0)[:-9], "gzip"),
         (b"plain", "gzip"),
         (b"x", "br"),
         (b"x", "gzip, gzip"),

@@ -310,7 +310,9 @@ async def test_a_result_without_clips_is_claimed_and_says_so(body: object) -> No
     assert "named no clip" in outcome.warnings[0]
 
 
-@pytest.mark.parametrize("name", AMBIGUOUS_SUBMITS.keys() - {"no id", "empty id", "id is a number", "error within 2xx"})
+@pytest.mark.parametrize(
+    "name", sorted(AMBIGUOUS_SUBMITS.keys() - {"no id", "empty id", "id is a number", "error within 2xx"})
+)
 async def test_a_claim_whose_outcome_cannot_be_known(name: str) -> None:
     assert isinstance(await claimed(AMBIGUOUS_SUBMITS[name]), Ambiguous)
 
