@@ -14,9 +14,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.console import count, put, put_json, say, usd
-from pipeline.cli.decoded import decode_the_rest
-from pipeline.cli.epoch import begin_epoch
-from pipeline.cli.resolution import refresh_results, rehearsal_speed
 from pipeline.clips.probe import can_decode
 from pipeline.dataset.export import Exported, Order, export, refuse_nothing
 from pipeline.dataset.rows import Selection, select
@@ -100,6 +97,11 @@ async def _decode(folder: BatchFolder, effects: Effects, environ: Mapping[str, s
         rules, left = reader.acceptance(), reader.undecoded()
     if not left or not rules.wants_decoding or not can_decode():
         return
+    # Late: planning and the providers come with them, and take half of what the rest of the command takes to start.
+    from pipeline.cli.decoded import decode_the_rest
+    from pipeline.cli.epoch import begin_epoch
+    from pipeline.cli.resolution import refresh_results, rehearsal_speed
+
     marks = None if rehearsal_speed(folder, effects) else state_folder(environ) / "marks"
     try:
         async with begin_epoch(folder, effects, marks, command="export") as epoch:

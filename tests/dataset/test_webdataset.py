@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
 import shutil
 import subprocess
 import tarfile
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 from pipeline.dataset.build import Build, ClipChanged, Options
 from pipeline.dataset.rows import Row, Selection
-from pipeline.dataset.webdataset import RECORD, _around, sample_bytes, shards, work
+from pipeline.dataset.webdataset import RECORD, SYNC_BYTES, _around, _header, _pour, sample_bytes, shards, work
 from pipeline.effects import SystemFiles
 from tests.dataset.made import a_row, bytes_of, everything_below
 
@@ -109,6 +110,48 @@ def test_the_room_that_a_row_takes_is_told_without_making_it(name: int, size: in
     row = a_row("k" * name, size, text=text)
     before, after = _around(row)
     assert sample_bytes(row) == len(before) + size + len(after)
+
+
+@given(name=st.integers(1, 100), size=st.integers(0, (8 << 30) - 1))
+def test_a_header_is_what_pythons_own_tar_writes(name: int, size: int) -> None:
+    member = tarfile.TarInfo("k" * name)
+    member.size = size
+    assert _header(member.name, size) == member.tobuf(tarfile.USTAR_FORMAT)
+
+
+@dataclass
+class Disk(SystemFiles):
+    """A disk that keeps nothing and fails at one sync. The mutable state is what it was asked to do."""
+
+    fails_at: int = 0
+    size_bytes: int = 0
+    syncs: int = 0
+    unsynced: bool = False
+
+    def write(self, descriptor: int, data: bytes) -> None:
+        self.size_bytes += len(data)
+        self.unsynced = True
+
+    def fsync(self, descriptor: int) -> None:
+        self.unsynced = False
+        self.syncs += 1
+        if self.syncs == self.fails_at:
+            raise OSError(errno.EIO, "It is broken")
+
+
+def test_a_long_shard_is_synced_while_it_is_written_and_once_more_at_its_end() -> None:
+    disk, content = Disk(), [b"x" * (SYNC_BYTES // 2)] * 5 + [b"end"]
+    size_bytes, sha256 = _pour(disk, 0, content)
+    assert (size_bytes, sha256) == (disk.size_bytes, hashlib.sha256(b"".join(content)).hexdigest())
+    assert 2 <= disk.syncs <= 3
+    assert not disk.unsynced
+
+
+def test_a_sync_that_fails_on_the_way_is_told_and_none_comes_after_it() -> None:
+    disk = Disk(fails_at=1)
+    with pytest.raises(OSError, match="It is broken"):
+        _pour(disk, 0, [b"x" * (SYNC_BYTES // 2)] * 5)
+    assert disk.syncs == 1
 
 
 def test_the_same_rows_make_the_same_bytes(tmp_path: Path) -> None:
