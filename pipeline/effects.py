@@ -73,6 +73,9 @@ class Files(Protocol):
     def close(self, descriptor: int) -> None:
         """Close the descriptor."""
 
+    def fsync_file(self, path: Path) -> None:
+        """Make the bytes durable of a file that an earlier process left."""
+
     def link(self, source: Path, target: Path) -> None:
         """Give the file a second name; fail with FileExistsError where the name is taken."""
 
@@ -233,6 +236,13 @@ class SystemFiles:
 
     def close(self, descriptor: int) -> None:  # noqa: D102
         os.close(descriptor)
+
+    def fsync_file(self, path: Path) -> None:  # noqa: D102
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            self.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
     def link(self, source: Path, target: Path) -> None:  # noqa: D102
         os.link(source, target, follow_symlinks=False)

@@ -183,6 +183,9 @@ class Build:
                 return False
             is_linked = is_same_file(target, self.batch / row.source)
         if is_linked is link and verify_file(self.files, target, row.sha256, row.size_bytes):
+            if not link:  # whoever wrote it may have been killed before its bytes were durable
+                with told_as_disk_refused(f"write {target}"):
+                    self.files.fsync_file(target)
             return True
         with told_as_disk_refused(f"remove {target}"):
             self.files.unlink(target)

@@ -213,6 +213,35 @@ def test_wherever_it_is_cut_off_it_is_absent_or_whole_and_the_next_one_finishes(
         assert [path.name for path in wanted.dest.parent.iterdir()] == [wanted.dest.name]
 
 
+class CountedSyncs(SystemFiles):
+    """The real file system, and the files that it made durable."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.synced: set[str] = set()
+
+    def fsync_file(self, path: Path) -> None:
+        self.synced.add(path.name)
+        super().fsync_file(path)
+
+
+def test_copies_that_a_killed_export_left_are_made_durable_by_the_next(root: Path) -> None:
+    wanted = order(root, "videofolder")
+    counting = CutFiles()
+    carry_out(wanted, counting)
+    sizes = {path.name: path.stat().st_size for path in wanted.dest.rglob("*.mp4")}
+    for path in sorted(wanted.dest.parent.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    with pytest.raises(PowerCut):
+        carry_out(wanted, CutFiles(last=counting.changes // 2))
+    left = {path.name: path.stat().st_size for path in wanted.dest.parent.rglob("*.mp4")}
+    whole = {name for name, size in left.items() if size == sizes[name]}
+    assert whole
+    files = CountedSyncs()
+    carry_out(wanted, files)
+    assert files.synced == whole
+
+
 @pytest.mark.parametrize("form", ["videofolder", "webdataset"])
 def test_wherever_it_is_cut_off_while_it_replaces_an_earlier_one_the_one_or_the_other_comes_out(
     root: Path, tmp_path: Path, form: str

@@ -200,6 +200,11 @@ class MemoryFiles:
             raise
         file.entry.durable = bytes(file.entry.live)
 
+    def fsync_file(self, path: Path) -> None:
+        self._call("fsync_file", path)
+        entry = self._entry(path)
+        entry.durable = bytes(entry.live)
+
     def close(self, descriptor: int) -> None:
         try:
             self._call("close", descriptor)

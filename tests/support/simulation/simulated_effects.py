@@ -121,7 +121,9 @@ class InlineThreads:
         self._begin(lane)
 
 
-CHANGING = frozenset({"create", "write", "fsync", "close", "link", "replace", "unlink", "fsync_folder", "make_folder"})
+CHANGING = frozenset(
+    {"create", "write", "fsync", "fsync_file", "close", "link", "replace", "unlink", "fsync_folder", "make_folder"}
+)
 """The calls of `Files` after which a crash finds the disk in another state."""
 
 
