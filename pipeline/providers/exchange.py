@@ -6,6 +6,7 @@ small answer, whatever its status. `Opened`: the first bytes are an MP4's, and t
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,15 @@ def evidence_of(status: int | None, headers: Mapping[str, str], body: bytes) -> 
     """Return what is kept of an answer that was not understood: status, headers, and the first 64 kB as text."""
     told = {name: value for name, value in headers.items() if name not in UNTOLD_HEADERS}
     return {"status": status, "headers": told, "body": body[:EVIDENCE_MAX_BYTES].decode(errors="replace")}
+
+
+def encode_json(body: Mapping[str, Any]) -> bytes:
+    """Return a body as JSON in ASCII, so that any text that the user wrote can be sent.
+
+    Raises:
+        TypeError, ValueError, RecursionError: a value that JSON cannot express.
+    """
+    return json.dumps(body, allow_nan=False).encode()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,3 +122,13 @@ Outcome = Reply | Unsent | Lost
 def not_sent(outcome: Unsent) -> NotSent:
     """Say that nothing left."""
     return NotSent(message=outcome.message)
+
+
+def unanswered_billing(outcome: Unsent | Lost) -> NotSent | Ambiguous:
+    """Say of a call that can bill what it means that no answer came."""
+    return not_sent(outcome) if isinstance(outcome, Unsent) else outcome.ambiguous()
+
+
+def unanswered(outcome: Unsent | Lost) -> NotSent | Transient:
+    """Say of a call that costs nothing what it means that no answer came."""
+    return not_sent(outcome) if isinstance(outcome, Unsent) else outcome.transient()

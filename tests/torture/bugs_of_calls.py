@@ -261,7 +261,7 @@ def model_of_the_receipt_ignored(patch: Patch) -> None:
 def deleted_on_retrieve(patch: Patch) -> None:
     def body(receipt: Receipt) -> bytes:
         told = {"model": receipt.model, "queue_id": receipt.job_id, "delete_media_on_completion": True}
-        return venice.encode(told)
+        return venice.encode_json(told)
 
     patch(venice, "retrieve_body", body)
 

@@ -7,7 +7,6 @@ connection of its own and never repeated. Paths come from the vendor's answers w
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pipeline.providers.answers import (
@@ -32,7 +31,8 @@ from pipeline.providers.answers import (
 from pipeline.providers.base import BilledAt, Capabilities, DefaultLimits
 from pipeline.providers.catalogue import table
 from pipeline.providers.decode import Malformed
-from pipeline.providers.exchange import Lost, Opened, Reply, Unsent, not_sent
+from pipeline.providers.exchange import Opened, Reply, encode_json, unanswered, unanswered_billing
+from pipeline.providers.line import Line
 from pipeline.providers.modelmax.errors import refusal, told
 from pipeline.providers.modelmax.paths import CONTENT, RESULT, STATUS, result_path, status_path, submit_path, told_path
 from pipeline.providers.modelmax.prices import price_hint
@@ -57,7 +57,6 @@ if TYPE_CHECKING:
         SubmitAnswer,
     )
     from pipeline.providers.base import Account, GenerationRequest, RequestProblem
-    from pipeline.providers.http import Wire
     from pipeline.providers.transport import Patience
 
 COMPLETED_WORDS = {"COMPLETED", "SUCCESS", "SUCCEEDED"}
@@ -95,13 +94,11 @@ class ModelMax:
     )
 
     def __init__(self, account: Account | None, effects: Effects, *, patience: Patience | None = None) -> None:
-        self._account = account
         self._effects = effects
-        self._patience = patience
         root = account.base_url if account is not None else self.capabilities.default_base_url
         # Every documented path begins with /v1; a base URL that ends in it would double it.
         self._origin = origin_of(root.rstrip("/").removesuffix("/v1"))
-        self._opened: Wire | None = None
+        self._line = Line(account, self._origin, effects, patience=patience)
 
     def check(self, request: GenerationRequest) -> Sequence[RequestProblem]:
         """Say what ModelMax cannot express, and as warnings what the model is known to refuse."""
@@ -127,20 +124,17 @@ class ModelMax:
 
     async def submit(self, request: GenerationRequest, contents: Mapping[str, bytes]) -> SubmitAnswer:
         """`POST /v1/queue/{model}`, once. Does not bill (ModelMax billing page)."""
-        if (wire := self._wire()) is None:
+        if (wire := self._line.wire()) is None:
             return NotSent(message=NO_ACCOUNT)
         try:
-            body = await self._effects.threads.run(encode, self.request_body(request, contents))
+            body = await self._effects.threads.run(encode_json, self.request_body(request, contents))
         except (TypeError, ValueError, RecursionError):
             return Refused(scope=Scope.ITEM, kind="invalid_request", message="The request cannot be put into JSON.")
         outcome = await wire.submit(submit_path(request.model), body)
-        match outcome:
-            case Unsent():
-                return not_sent(outcome)
-            case Lost():
-                return outcome.ambiguous()
-            case Reply() if outcome.succeeded:
-                return self._accepted(request, outcome)
+        if not isinstance(outcome, Reply):
+            return unanswered_billing(outcome)
+        if outcome.succeeded:
+            return self._accepted(request, outcome)
         if outcome.status == 429:
             return self._throttled(outcome)
         return refusal(outcome, of_submit=True) or outcome.ambiguous(
@@ -149,30 +143,24 @@ class ModelMax:
 
     async def look(self, receipt: Receipt) -> LookAnswer:
         """`GET .../requests/{id}/status`; never bills (ModelMax guide, step 2)."""
-        if (wire := self._wire()) is None:
+        if (wire := self._line.wire()) is None:
             return NotSent(message=NO_ACCOUNT)
         outcome = await wire.ask("GET", status_path(self._origin, receipt))
-        match outcome:
-            case Unsent():
-                return not_sent(outcome)
-            case Lost():
-                return outcome.transient()
-            case Reply() if outcome.succeeded:
-                return self._status(outcome)
+        if not isinstance(outcome, Reply):
+            return unanswered(outcome)
+        if outcome.succeeded:
+            return self._status(outcome)
         return self._failure(outcome, "the job")
 
     async def claim(self, receipt: Receipt) -> ClaimAnswer:
         """`GET .../requests/{id}`, once; it bills where the job is COMPLETED (ModelMax reference, queue result)."""
-        if (wire := self._wire()) is None:
+        if (wire := self._line.wire()) is None:
             return NotSent(message=NO_ACCOUNT)
         outcome = await wire.claim(result_path(self._origin, receipt), CLAIM_MAX_BYTES)
-        match outcome:
-            case Unsent():
-                return not_sent(outcome)
-            case Lost():
-                return outcome.ambiguous()
-            case Reply() if outcome.succeeded:
-                return self._result(receipt, outcome)
+        if not isinstance(outcome, Reply):
+            return unanswered_billing(outcome)
+        if outcome.succeeded:
+            return self._result(receipt, outcome)
         if outcome.status == 429:
             return self._throttled(outcome)
         return refusal(outcome, of_submit=False) or outcome.ambiguous(
@@ -183,21 +171,18 @@ class ModelMax:
         """`GET .../content/{index}` with the key (ModelMax reference, queue content), or a clip that came inline."""
         if "base64" in output.location:
             return packed(output)
-        if (wire := self._wire()) is None:
+        if (wire := self._line.wire()) is None:
             return NotSent(message=NO_ACCOUNT)
         path = told_path(self._origin, output.location.get("path"), CONTENT)
         if path is None:
             return Gone(message=f"The address of clip {output.index} is not one of ModelMax's; nothing was fetched.")
         outcome = await wire.open("GET", path)
-        match outcome:
-            case Opened():
-                return Streaming(source=outcome.source)
-            case Unsent():
-                return not_sent(outcome)
-            case Lost():
-                return outcome.transient()
-            case Reply() if outcome.succeeded:
-                return Transient(message=f"ModelMax sent no MP4: {told(outcome)}", status=outcome.status)
+        if isinstance(outcome, Opened):
+            return Streaming(source=outcome.source)
+        if not isinstance(outcome, Reply):
+            return unanswered(outcome)
+        if outcome.succeeded:
+            return Transient(message=f"ModelMax sent no MP4: {told(outcome)}", status=outcome.status)
         return self._failure(outcome, "the clip")
 
     async def cleanup(self, receipt: Receipt) -> CleanupAnswer:  # noqa: ARG002  # the protocol's
@@ -214,15 +199,7 @@ class ModelMax:
 
     async def close(self) -> None:
         """Let the connections go."""
-        if self._opened is not None:
-            await self._opened.close()
-
-    def _wire(self) -> Wire | None:
-        if self._opened is None and self._account is not None:
-            from pipeline.providers.http import Wire  # a command that only checks does not pay for aiohttp
-
-            self._opened = Wire(self._origin, self._account.key, self._effects, patience=self._patience)
-        return self._opened
+        await self._line.close()
 
     def _accepted(self, request: GenerationRequest, reply: Reply) -> Accepted | Ambiguous:
         try:
@@ -285,11 +262,6 @@ class ModelMax:
 
     def _throttled(self, reply: Reply) -> Throttled:
         return Throttled(wait_s=wait_s(reply.headers, self._effects.clock.now()), message=told(reply))
-
-
-def encode(body: dict[str, Any]) -> bytes:
-    """Return a body as JSON in ASCII, so that any text that the user wrote can be sent."""
-    return json.dumps(body, allow_nan=False).encode()
 
 
 def effective_usage(request: GenerationRequest) -> dict[str, Any]:

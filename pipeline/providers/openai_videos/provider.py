@@ -32,7 +32,8 @@ from pipeline.providers.answers import (
 )
 from pipeline.providers.base import BilledAt, Capabilities, DefaultLimits
 from pipeline.providers.decode import Malformed
-from pipeline.providers.exchange import Lost, Opened, Reply, Unsent, not_sent
+from pipeline.providers.exchange import Opened, Outcome, Reply, unanswered, unanswered_billing
+from pipeline.providers.line import Line
 from pipeline.providers.openai_videos.errors import error_told, refusal, throttled
 from pipeline.providers.openai_videos.request import (
     body_format,
@@ -58,7 +59,6 @@ if TYPE_CHECKING:
         SubmitAnswer,
     )
     from pipeline.providers.base import Account, GenerationRequest, RequestProblem
-    from pipeline.providers.http import Wire
     from pipeline.providers.transport import Patience
 
 COMPLETED_WORDS = {"completed", "succeeded"}
@@ -81,7 +81,7 @@ def video_path(receipt: Receipt, rest: str = "") -> str:
     return f"/videos/{path_segment(receipt.job_id)}{rest}"
 
 
-def gone_of(outcome: Reply | Unsent | Lost, what: str, statuses: set[int]) -> Gone | None:
+def gone_of(outcome: Outcome, what: str, statuses: set[int]) -> Gone | None:
     """Return that a server does not know what it is asked about, if that is what it says, and not a proxy."""
     if not isinstance(outcome, Reply) or outcome.status not in statuses:
         return None
@@ -110,10 +110,9 @@ class OpenAIVideos:
     )
 
     def __init__(self, account: Account | None, effects: Effects, *, patience: Patience | None = None) -> None:
-        self._account = account
         self._effects = effects
-        self._patience = patience
-        self._opened: Wire | None = None
+        origin = None if account is None else origin_of(api_root(account.base_url))
+        self._line = Line(account, origin, effects, patience=patience)
 
     def check(self, request: GenerationRequest) -> Sequence[RequestProblem]:
         """Say what the format cannot express. What a model cannot do, its server says."""
@@ -129,7 +128,7 @@ class OpenAIVideos:
 
     async def submit(self, request: GenerationRequest, contents: Mapping[str, bytes]) -> SubmitAnswer:
         """`POST /videos`, once; it is taken to bill (OpenAI API reference, create video)."""
-        if (wire := self._wire()) is None:
+        if (wire := self._line.wire()) is None:
             return NotSent(message=NO_ACCOUNT)
         try:
             fields = self.request_body(request, contents)
@@ -137,13 +136,10 @@ class OpenAIVideos:
         except (TypeError, ValueError, RecursionError):
             return Refused(scope=Scope.ITEM, kind="invalid_request", message="The request cannot be written down.")
         outcome = await wire.submit("/videos", body.content, body.content_type)
-        match outcome:
-            case Unsent():
-                return not_sent(outcome)
-            case Lost():
-                return outcome.ambiguous()
-            case Reply() if outcome.succeeded:
-                return self._accepted(request, fields, outcome)
+        if not isinstance(outcome, Reply):
+            return unanswered_billing(outcome)
+        if outcome.succeeded:
+            return self._accepted(request, fields, outcome)
         told = error_told(outcome)
         if refused := refusal(outcome, told):
             return refused
@@ -153,7 +149,7 @@ class OpenAIVideos:
 
     async def look(self, receipt: Receipt) -> LookAnswer:
         """`GET /videos/{id}`; never bills (OpenAI API reference, retrieve video)."""
-        if (wire := self._wire()) is None:
+        if (wire := self._line.wire()) is None:
             return NotSent(message=NO_ACCOUNT)
         outcome = await wire.ask("GET", video_path(receipt))
         if isinstance(outcome, Reply) and outcome.succeeded:
@@ -169,7 +165,7 @@ class OpenAIVideos:
 
         Other addresses that servers tell are not used: nobody knows whose they are.
         """
-        if (wire := self._wire()) is None:
+        if (wire := self._line.wire()) is None:
             return NotSent(message=NO_ACCOUNT)
         outcome = await wire.open("GET", video_path(receipt, "/content"))
         match outcome:
@@ -186,7 +182,7 @@ class OpenAIVideos:
 
     async def cleanup(self, receipt: Receipt) -> CleanupAnswer:
         """`DELETE /videos/{id}` (OpenAI API reference, delete video). Not every server has it."""
-        if (wire := self._wire()) is None:
+        if (wire := self._line.wire()) is None:
             return NotSent(message=NO_ACCOUNT)
         outcome = await wire.ask("DELETE", video_path(receipt))
         if isinstance(outcome, Reply) and outcome.succeeded:
@@ -206,7 +202,7 @@ class OpenAIVideos:
 
     async def models(self) -> ModelsAnswer:
         """`GET /models` (OpenAI API reference, list models). It tells names alone, of all kinds of model."""
-        if (wire := self._wire()) is None:
+        if (wire := self._line.wire()) is None:
             return NotSent(message=NO_ACCOUNT)
         outcome = await wire.ask("GET", "/models")
         if not isinstance(outcome, Reply) or not outcome.succeeded:
@@ -219,16 +215,7 @@ class OpenAIVideos:
 
     async def close(self) -> None:
         """Let the connections go."""
-        if self._opened is not None:
-            await self._opened.close()
-
-    def _wire(self) -> Wire | None:
-        if self._opened is None and self._account is not None:
-            from pipeline.providers.http import Wire  # a command that only checks does not pay for aiohttp
-
-            origin = origin_of(api_root(self._account.base_url))
-            self._opened = Wire(origin, self._account.key, self._effects, patience=self._patience)
-        return self._opened
+        await self._line.close()
 
     def _accepted(self, request: GenerationRequest, fields: Mapping[str, Any], reply: Reply) -> Accepted | Ambiguous:
         try:
@@ -265,7 +252,7 @@ class OpenAIVideos:
             return Gone(message=f"The server says that the job is {known}.")
         return Running(stage=Stage.QUEUED if known in QUEUED_WORDS else Stage.RUNNING, word=word[:64])
 
-    def _failure(self, outcome: Reply | Unsent | Lost, what: str, *, gone: set[int]) -> Gone | SafeFailure:
+    def _failure(self, outcome: Outcome, what: str, *, gone: set[int]) -> Gone | SafeFailure:
         """Read the failure of a call about a job that was accepted and may be paid for: no refusal of it ends the job.
 
         A 403 has been met just after completion, so it is the account's only where the create says so too.
@@ -278,11 +265,9 @@ class OpenAIVideos:
             return gone_of(outcome, what, gone) or failure
         return failure
 
-    def _safe_failure(self, outcome: Reply | Unsent | Lost) -> SafeFailure:
-        if isinstance(outcome, Unsent):
-            return not_sent(outcome)
-        if isinstance(outcome, Lost):
-            return outcome.transient()
+    def _safe_failure(self, outcome: Outcome) -> SafeFailure:
+        if not isinstance(outcome, Reply):
+            return unanswered(outcome)
         told = error_told(outcome)
         if refused := refusal(outcome, told):
             return refused

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.providers.base import RequestProblem
 from pipeline.providers.catalogue import enumerate_words, lines_of, ratio_of
+from pipeline.providers.exchange import encode_json
 from pipeline.providers.media import DATA_URL, data_url, data_url_payload, is_web_url
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def encode(fields: Mapping[str, Any], how: object) -> Encoded:
     Raises:
         TypeError, ValueError, RecursionError: a value that JSON cannot express.
     """
-    plain = json.dumps(fields, allow_nan=False).encode()
+    plain = encode_json(fields)
     if how == "json":
         return Encoded(content=plain, content_type="application/json")
     boundary = f"clipmill-{hashlib.sha256(plain).hexdigest()[:32]}"  # no field holds a digest of all of them

@@ -15,14 +15,15 @@ from urllib.parse import urlencode
 
 from pipeline.providers.answers import Refused, Scope, Transient
 from pipeline.providers.decode import Malformed
-from pipeline.providers.exchange import Lost, Reply, Unsent, not_sent
+from pipeline.providers.exchange import Reply
 from pipeline.providers.origin import origin_of
-from pipeline.providers.venice.errors import error_told, refusal, throttled
+from pipeline.providers.venice.errors import error_told, safe_failure
 
 if TYPE_CHECKING:
     from pipeline.effects import Effects
     from pipeline.providers.answers import SafeFailure
     from pipeline.providers.base import Account
+    from pipeline.providers.exchange import Outcome
     from pipeline.providers.transport import Patience
 
 PATH = "/billing/usage-history"
@@ -92,19 +93,13 @@ class VeniceBilling:
         """Let the connections go."""
         await self._wire.close()
 
-    def _failure(self, outcome: Reply | Unsent | Lost) -> SafeFailure:
-        if isinstance(outcome, Unsent):
-            return not_sent(outcome)
-        if isinstance(outcome, Lost):
-            return outcome.transient()
-        told = error_told(outcome)
-        if outcome.status == 429:
-            return throttled(outcome, told, self._effects.clock.now())
-        if outcome.status in {401, 403}:
-            message = f"Venice does not let this key read the bill; it takes an admin key: {told.message}"
+    def _failure(self, outcome: Outcome) -> SafeFailure:
+        if isinstance(outcome, Reply) and outcome.status in {401, 403}:
+            message = (
+                f"Venice does not let this key read the bill; it takes an admin key: {error_told(outcome).message}"
+            )
             return Refused(scope=Scope.ACCOUNT, kind="not_an_admin_key", message=message)
-        message = f"Venice answered {outcome.status} to the question for the bill: {told.message}"
-        return refusal(outcome, told) or Transient(message=message, status=outcome.status)
+        return safe_failure(outcome, self._effects.clock.now(), asked=" to the question for the bill")
 
 
 def rows_of(record: dict[str, Any]) -> list[BillRow]:

@@ -10,14 +10,16 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pipeline.providers.answers import Billing, Refused, Scope, Throttled
+from pipeline.providers.answers import Billing, Refused, Scope, Throttled, Transient
+from pipeline.providers.exchange import Reply, unanswered
 from pipeline.providers.pacing import wait_s
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from pipeline.providers.exchange import Reply
+    from pipeline.providers.answers import SafeFailure
+    from pipeline.providers.exchange import Outcome
 
 TOLD_MAX_CHARACTERS = 1000
 LOCKOUT_S = 30.0
@@ -198,6 +200,17 @@ def refusal(reply: Reply, told: ErrorTold) -> Refused | None:
         kind = "no_key"
     message = " ".join(part for part in (told.at_length, hint(status, kind, scope, told.message)) if part)
     return Refused(scope=scope, kind=kind, message=message, details=told.details)
+
+
+def safe_failure(outcome: Outcome, now: datetime, *, asked: str = "") -> SafeFailure:
+    """Read the failure of a call that costs nothing; `asked` says of which, where that is not plain."""
+    if not isinstance(outcome, Reply):
+        return unanswered(outcome)
+    told = error_told(outcome)
+    if outcome.status == 429:
+        return throttled(outcome, told, now)
+    message = f"Venice answered {outcome.status}{asked}: {told.message}"
+    return refusal(outcome, told) or Transient(message=message, status=outcome.status)
 
 
 def hint(status: int, kind: str, scope: Scope, message: str) -> str:

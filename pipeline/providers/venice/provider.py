@@ -7,7 +7,6 @@ repeated. `delete_media_on_completion` is never sent: it ties the deletion to a 
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pipeline.providers.answers import (
@@ -32,11 +31,12 @@ from pipeline.providers.answers import (
 from pipeline.providers.base import BilledAt, Capabilities, DefaultLimits
 from pipeline.providers.catalogue import NO_TABLE, Table, table
 from pipeline.providers.decode import Malformed
-from pipeline.providers.exchange import Lost, Opened, Reply, Unsent, not_sent
+from pipeline.providers.exchange import Opened, Outcome, Reply, encode_json, unanswered, unanswered_billing
+from pipeline.providers.line import Line
 from pipeline.providers.origin import download_url, origin_of
 from pipeline.providers.pacing import number
 from pipeline.providers.venice.check import venice_problems
-from pipeline.providers.venice.errors import billing_of, error_told, refusal, throttled
+from pipeline.providers.venice.errors import billing_of, error_told, refusal, safe_failure, throttled
 from pipeline.providers.venice.models import MODELS_MAX_BYTES, table_of
 from pipeline.providers.venice.request import venice_billed_seconds, venice_body, venice_quote_body
 
@@ -56,7 +56,6 @@ if TYPE_CHECKING:
         SubmitAnswer,
     )
     from pipeline.providers.base import Account, GenerationRequest, RequestProblem
-    from pipeline.providers.http import Wire
     from pipeline.providers.transport import Patience
 
 QUOTE_MAX_USD = 1000.0
@@ -84,11 +83,10 @@ class Venice:
     )
 
     def __init__(self, account: Account | None, effects: Effects, *, patience: Patience | None = None) -> None:
-        self._account = account
         self._effects = effects
-        self._patience = patience
         self._origin = origin_of(account.base_url if account is not None else self.capabilities.default_base_url)
-        self._opened: Wire | None = None
+        hosts = self.capabilities.download_hosts
+        self._line = Line(account, self._origin, effects, patience=patience, download_hosts=hosts)
         self._models: Table = table("venice")
 
     @property
@@ -128,20 +126,17 @@ class Venice:
 
     async def submit(self, request: GenerationRequest, contents: Mapping[str, bytes]) -> SubmitAnswer:
         """`POST /video/queue`, once; it bills (Venice OpenAPI, /video/queue)."""
-        if (wire := self._wire()) is None:
+        if (wire := self._line.wire()) is None:
             return NotSent(message=NO_ACCOUNT)
         try:
-            body = await self._effects.threads.run(encode, self.request_body(request, contents))
+            body = await self._effects.threads.run(encode_json, self.request_body(request, contents))
         except (TypeError, ValueError, RecursionError):
             return Refused(scope=Scope.ITEM, kind="invalid_request", message="The request cannot be put into JSON.")
         outcome = await wire.submit("/video/queue", body)
-        match outcome:
-            case Unsent():
-                return not_sent(outcome)
-            case Lost():
-                return outcome.ambiguous()
-            case Reply() if outcome.succeeded:
-                return self._accepted(request, outcome)
+        if not isinstance(outcome, Reply):
+            return unanswered_billing(outcome)
+        if outcome.succeeded:
+            return self._accepted(request, outcome)
         told = error_told(outcome)
         # A 503 of the API's own is "at capacity" or "offline", before any charge; one of a gateway's says nothing.
         if outcome.status == 429 or (outcome.status == 503 and told.is_api):
@@ -152,18 +147,15 @@ class Venice:
 
     async def look(self, receipt: Receipt) -> LookAnswer:
         """`POST /video/retrieve`; never bills. The answer may be the clip (Venice OpenAPI, /video/retrieve)."""
-        if (wire := self._wire()) is None:
+        if (wire := self._line.wire()) is None:
             return NotSent(message=NO_ACCOUNT)
         outcome = await wire.open("POST", "/video/retrieve", retrieve_body(receipt))
-        match outcome:
-            case Opened():
-                return Streaming(source=outcome.source)
-            case Unsent():
-                return not_sent(outcome)
-            case Lost():
-                return outcome.transient()
-            case Reply() if outcome.succeeded:
-                return self._status(receipt, outcome)
+        if isinstance(outcome, Opened):
+            return Streaming(source=outcome.source)
+        if not isinstance(outcome, Reply):
+            return unanswered(outcome)
+        if outcome.succeeded:
+            return self._status(receipt, outcome)
         return self._unfinished(outcome)
 
     async def claim(self, receipt: Receipt) -> ClaimAnswer:  # noqa: ARG002  # the protocol's
@@ -181,16 +173,13 @@ class Venice:
             return Transient(message="The clip has no address of its own; the next look brings it.")
         if download_url(self._origin, url, self.capabilities.download_hosts) is None:
             return Gone(message="The clip's download_url is not an address of Venice's; nothing was fetched.")
-        if (wire := self._wire()) is None:
+        if (wire := self._line.wire()) is None:
             return NotSent(message=NO_ACCOUNT)
         outcome = await wire.open_download(url)
-        match outcome:
-            case Opened():
-                return Streaming(source=outcome.source)
-            case Unsent():
-                return not_sent(outcome)
-            case Lost():
-                return outcome.transient()
+        if isinstance(outcome, Opened):
+            return Streaming(source=outcome.source)
+        if not isinstance(outcome, Reply):
+            return unanswered(outcome)
         if outcome.status in {400, 401, 403, 404, 410}:
             return Gone(message=f"The download link no longer works ({outcome.status}).")
         return Transient(message=f"The download link answered {outcome.status}, no MP4.", status=outcome.status)
@@ -201,7 +190,7 @@ class Venice:
         Of the latter, a 400 was seen that calls every id invalid (Venice skills, venice-video): that deletes nothing,
         so it is a refusal and not a `Gone`.
         """
-        if (wire := self._wire()) is None:
+        if (wire := self._line.wire()) is None:
             return NotSent(message=NO_ACCOUNT)
         link = self._link(receipt.answer.get("download_url"))
         if link is not None:
@@ -221,10 +210,10 @@ class Venice:
 
     async def quote(self, request: GenerationRequest) -> QuoteAnswer:
         """`POST /video/quote` (Venice OpenAPI). A price of nothing, as quotes have been seen to say, is none."""
-        if (wire := self._wire()) is None:
+        if (wire := self._line.wire()) is None:
             return NotSent(message=NO_ACCOUNT)
         try:
-            body = encode(venice_quote_body(request, self._models))
+            body = encode_json(venice_quote_body(request, self._models))
         except (TypeError, ValueError, RecursionError):
             return Refused(scope=Scope.ITEM, kind="invalid_request", message="The request cannot be put into JSON.")
         outcome = await wire.ask("POST", "/video/quote", body)
@@ -237,7 +226,7 @@ class Venice:
 
     async def models(self) -> ModelsAnswer:
         """`GET /models?type=video` (Venice OpenAPI, /models)."""
-        if (wire := self._wire()) is None:
+        if (wire := self._line.wire()) is None:
             return NotSent(message=NO_ACCOUNT)
         outcome = await wire.ask("GET", "/models?type=video", cap_bytes=MODELS_MAX_BYTES)
         if not isinstance(outcome, Reply) or not outcome.succeeded:
@@ -251,17 +240,7 @@ class Venice:
 
     async def close(self) -> None:
         """Let the connections go."""
-        if self._opened is not None:
-            await self._opened.close()
-
-    def _wire(self) -> Wire | None:
-        if self._opened is None and self._account is not None:
-            from pipeline.providers.http import Wire  # a command that only checks does not pay for aiohttp
-
-            hosts = self.capabilities.download_hosts
-            key, patience = self._account.key, self._patience
-            self._opened = Wire(self._origin, key, self._effects, download_hosts=hosts, patience=patience)
-        return self._opened
+        await self._line.close()
 
     def _accepted(self, request: GenerationRequest, reply: Reply) -> Accepted | Ambiguous:
         try:
@@ -319,30 +298,16 @@ class Venice:
             return Transient(message=f"Venice answered {reply.status}: {told.message}", status=reply.status)
         return failure
 
-    def _safe_failure(self, outcome: Reply | Unsent | Lost) -> SafeFailure:
-        """Read the failure of a call that costs nothing."""
-        if isinstance(outcome, Unsent):
-            return not_sent(outcome)
-        if isinstance(outcome, Lost):
-            return outcome.transient()
-        told = error_told(outcome)
-        if outcome.status == 429:
-            return throttled(outcome, told, self._effects.clock.now())
-        message = f"Venice answered {outcome.status}: {told.message}"
-        return refusal(outcome, told) or Transient(message=message, status=outcome.status)
+    def _safe_failure(self, outcome: Outcome) -> SafeFailure:
+        return safe_failure(outcome, self._effects.clock.now())
 
     def _link(self, value: object) -> str | None:
         return download_url(self._origin, value, self.capabilities.download_hosts) if isinstance(value, str) else None
 
 
-def encode(body: Mapping[str, Any]) -> bytes:
-    """Return a body as JSON in ASCII, so that any text that the user wrote can be sent."""
-    return json.dumps(body, allow_nan=False).encode()
-
-
 def retrieve_body(receipt: Receipt) -> bytes:
     """Return the body of a look: the model that Venice named, and the id (Venice OpenAPI, RetrieveVideoRequest)."""
-    return encode({"model": receipt.model, "queue_id": receipt.job_id})
+    return encode_json({"model": receipt.model, "queue_id": receipt.job_id})
 
 
 def seconds(value: object) -> float | None:
