@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-import psycopg
 import pytest
 
 from pipeline.errors import InputError
 from pipeline.jobs.state import EventKind, State
 from pipeline.ledger.postgres.connection import ConnectionLost, translated
-from pipeline.ledger.postgres.layout import MUST_BE_ON, open_reader, open_writer
+from pipeline.ledger.postgres.layout import open_reader, open_writer
 from tests.ledger.ledgers import accept, plan, start
+from tests.support.postgres import USER, Server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -111,29 +112,25 @@ async def test_after_much_patience_nothing_new_is_begun_and_the_user_is_told(sha
     assert machine.folder.emergency_of(ledger.epoch).exists()
 
 
-@pytest.mark.parametrize("setting", sorted(set(MUST_BE_ON) - {"synchronous_commit"}))
-def test_a_server_that_forgets_is_refused(shared_machine: SharedMachine, setting: str) -> None:
-    database = shared_machine.server.connect()
-    database.execute(f"ALTER SYSTEM SET {setting} = off")
-    # What the server was started with goes before; a session of its own shows what a forgetful server would say.
-    database.execute("ALTER SYSTEM RESET ALL")
-    database.close()
-
-    shared_machine.says[f"SHOW {setting}"] = "off"
-
-    with pytest.raises(InputError, match=f"has {setting} = off: without it a power cut"):
-        shared_machine.open_writer()
+def test_a_server_that_forgets_is_refused(shared_machine: SharedMachine) -> None:
+    forgetful = Server(fsync="off")
+    try:
+        address = replace(shared_machine.address, dsn=forgetful.dsn)
+        with pytest.raises(InputError, match="has fsync = off: without it a power cut"):
+            open_writer(address, shared_machine.effects)
+    finally:
+        forgetful.close()
 
 
 def test_a_session_waits_for_its_commits_whatever_the_server_s_default(shared_machine: SharedMachine) -> None:
     machine = shared_machine
-    machine.server_default("synchronous_commit", "off")
+    machine.change(f"ALTER ROLE {USER} SET synchronous_commit = off")
     try:
         database = open_writer(machine.address, machine.effects)
         assert database.execute("SHOW synchronous_commit").fetchone() == ("on",)
         database.close()
     finally:
-        machine.server_default("synchronous_commit", "on")
+        machine.change(f"ALTER ROLE {USER} RESET synchronous_commit")
 
 
 def test_a_reader_cannot_write(shared_machine: SharedMachine) -> None:
@@ -154,7 +151,3 @@ def test_a_reader_cannot_write(shared_machine: SharedMachine) -> None:
 )
 def test_statements_are_put_into_the_servers_words(ours: str, theirs: str) -> None:
     assert translated(ours) == theirs
-
-
-def lost(_: Any = None) -> psycopg.OperationalError:
-    return psycopg.OperationalError("server closed the connection unexpectedly")
