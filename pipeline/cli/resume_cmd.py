@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli.options import allow_inputs_option, json_option, money_options
+from pipeline.cli.options import allow_inputs_option, json_option, ledger_options, money_options
 
 if TYPE_CHECKING:
     from pipeline.errors import Exit
@@ -17,10 +17,20 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@ledger_options
 @allow_inputs_option
 @money_options
 @json_option
-def command(*, folder: Path, allow_inputs: tuple[Path, ...], max_cost: float | None, yes: bool, as_json: bool) -> Exit:
+def command(
+    *,
+    folder: Path,
+    ledger: str | None,
+    lease: float,
+    allow_inputs: tuple[Path, ...],
+    max_cost: float | None,
+    yes: bool,
+    as_json: bool,
+) -> Exit:
     """Go on with the batch in DIR from its ledger alone; the manifest is not read, and need not exist.
 
     A rehearsal's batch goes on in its sandbox.
@@ -35,8 +45,10 @@ def command(*, folder: Path, allow_inputs: tuple[Path, ...], max_cost: float | N
     from pipeline.paths import BatchFolder
 
     effects = system()
-    with reading(BatchFolder(folder).ledger, effects) as reader:
-        speed = reader.meta("rehearsal_speed") or 0.0
+    speed = 0.0
+    if ledger is None:
+        with reading(BatchFolder(folder).ledger, effects) as reader:
+            speed = reader.meta("rehearsal_speed") or 0.0
     order = Order(
         root=folder,
         plan=None,
@@ -47,6 +59,8 @@ def command(*, folder: Path, allow_inputs: tuple[Path, ...], max_cost: float | N
         yes=yes,
         as_json=as_json,
         speed=speed,
+        ledger=ledger,
+        lease_s=lease,
     )
     try:
         return asyncio.run(carry_out(order, effects, environment(os.environ, Path.cwd())))
