@@ -40,6 +40,15 @@ def checking_options(command: F) -> F:
     return allow_inputs_option(command)
 
 
+def store_option(command: F) -> F:
+    """Add `--store`."""
+    return click.option(
+        "--store",
+        metavar="URL",
+        help="Upload finished clips to s3://bucket/prefix (or gs, az), too; kept for the batch's life, until 'none'.",
+    )(command)
+
+
 def json_option(command: F) -> F:
     """Add `--json`."""
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")(command)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli.options import allow_inputs_option, json_option, money_options
+from pipeline.cli.options import allow_inputs_option, json_option, money_options, store_option
 
 if TYPE_CHECKING:
     from pipeline.errors import Exit
@@ -18,9 +18,18 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @allow_inputs_option
+@store_option
 @money_options
 @json_option
-def command(*, folder: Path, allow_inputs: tuple[Path, ...], max_cost: float | None, yes: bool, as_json: bool) -> Exit:
+def command(
+    *,
+    folder: Path,
+    allow_inputs: tuple[Path, ...],
+    store: str | None,
+    max_cost: float | None,
+    yes: bool,
+    as_json: bool,
+) -> Exit:
     """Go on with the batch in DIR from its ledger alone; the manifest is not read, and need not exist.
 
     A rehearsal's batch goes on in its sandbox.
@@ -44,6 +53,7 @@ def command(*, folder: Path, allow_inputs: tuple[Path, ...], max_cost: float | N
         on_change=None,
         allowed=allow_inputs,
         max_cost_usd=max_cost,
+        store=store,
         yes=yes,
         as_json=as_json,
         speed=speed,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli.options import checking_options, json_option, money_options
+from pipeline.cli.options import checking_options, json_option, money_options, store_option
 
 if TYPE_CHECKING:
     from pipeline.cli.checking import Checking
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 @click.option("--provider", help="With --jsonl: who makes the clips.")
 @click.option("--model", help="With --jsonl: the provider's model.")
 @checking_options
+@store_option
 @money_options
 @json_option
 def command(
@@ -49,6 +50,7 @@ def command(
     model: str | None,
     allow_inputs: tuple[Path, ...],
     no_catalogue: bool,
+    store: str | None,
     max_cost: float | None,
     yes: bool,
     as_json: bool,
@@ -92,6 +94,7 @@ def command(
             by_list=not no_catalogue,
             on_change=OnChange(on_change) if on_change else None,
             max_cost_usd=max_cost,
+            store=store,
             yes=yes,
             as_json=as_json,
             speed=speed if sandbox else 0.0,

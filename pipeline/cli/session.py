@@ -24,6 +24,7 @@ from pipeline.cli.rehearsal import sandbox_child
 from pipeline.cli.seats import make_seats
 from pipeline.cli.settings import BatchSettings
 from pipeline.cli.signals import listen
+from pipeline.cli.storing import STORE, find_store, refuse_bad_store, uploading_to
 from pipeline.durable import make_folder
 from pipeline.effects import SystemShelf
 from pipeline.errors import Exit, InputError
@@ -69,6 +70,8 @@ class Order:
     """Folders in which input files may lie, beside those that the ledger knows of."""
     by_list: bool = True
     """Whether the plan was made with what is known of the models."""
+    store: str | None = None
+    """Where clips are uploaded to; None for where they were so far."""
 
     @property
     def rehearsal(self) -> bool:
@@ -90,6 +93,7 @@ async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) 
     if order.plan is not None and not order.rehearsal:
         for name in {model.provider for model in order.plan.estimate.models}:
             account_from(environ, find_provider(name).capabilities)  # a missing key is told before anything is made
+    refuse_bad_store(order.store, environ)
     if not order.rehearsal:
         effects = replace(effects, shelf=SystemShelf(state_folder(environ) / "budgets"))
     folder = BatchFolder(order.root)
@@ -103,6 +107,7 @@ async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) 
         epoch = await stack.enter_async_context(begin_epoch(folder, effects, marks, command=order.command))
         ledger = epoch.ledger
         settings = await _settle_plan(order, ledger, effects)
+        store = await find_store(order.store, ledger, environ)
         if is_new:
             say(f"{folder.root} is new: nothing in it is paid for yet.")
         if order.plan is not None and not order.rehearsal:
@@ -126,6 +131,8 @@ async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) 
         decoding = await stack.enter_async_context(
             decoding_beside(ledger, folder, settings.accept, effects, progress.note, max(1, cores() - 1))
         )
+        turns = decoding.turns if decoding else None
+        uploading = await uploading_to(store, ledger, folder, effects, progress, turns)
         context = RunContext(
             ledger=ledger,
             folder=folder,
@@ -135,6 +142,7 @@ async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) 
             prices=prices,
             progress=progress,
             decoding=decoding,
+            uploading=uploading,
             cleanup=settings.cleanup,
         )
         stop = Stop()
@@ -202,11 +210,18 @@ def _tell(order: Order, folder: BatchFolder, outcome: Outcome, reader: Reader) -
     code = exit_code(states, outcome)
     done = summary.count(State.DONE)
     resume = shlex.join(["clipmill", "resume", str(folder.root)])
-    reason = " ".join(outcome.paused_because) or None
+    reason = " ".join([*outcome.paused_because, *filter(None, [outcome.not_uploaded])]) or None
+    store = reader.meta(STORE)
     say(
         f"{summary.name}: {done} of {count(summary.total, 'item')} done, {count(summary.clips_done, 'clip')} in "
         f"{folder.clips}; {summary.failed} failed, {summary.in_doubt} in doubt; {_spent(summary)}."
     )
+    if store:
+        missing = reader.not_uploaded(store)
+        say(
+            f"{count(reader.uploaded(), 'clip')} in {store}"
+            + (f"; those of {count(missing, 'item')} are not." if missing else ".")
+        )
     rejected = reader.rejected_clips()
     if rejected:
         say(
@@ -234,6 +249,8 @@ def _tell(order: Order, folder: BatchFolder, outcome: Outcome, reader: Reader) -
                 "paused_because": reason,
                 "clips": summary.clips_done,
                 "spent_usd": round(summary.committed_usd, 6),
+                "store": store,
+                "uploaded": reader.uploaded(),
                 "resume": resume,
             }
         )
@@ -254,7 +271,7 @@ def exit_code(mine: Set[State], outcome: Outcome) -> Exit:
     """Return how a run ends, by the states of the items that it was about: a signal, a pause, doubts, failures."""
     if outcome.signal:
         return Exit.INTERRUPTED if outcome.signal == signal.SIGINT else Exit.TERMINATED
-    if outcome.paused_because and mine - {State.DONE}:
+    if outcome.not_uploaded or (outcome.paused_because and mine - {State.DONE}):
         return Exit.PAUSED
     if mine & IN_DOUBT:
         return Exit.SOME_IN_DOUBT

@@ -183,6 +183,17 @@ class Reader:
         with told_as_our_errors(self.path):
             return len(rows.undecoded(self._database))
 
+    def not_uploaded(self, store: str) -> int:
+        """Return how many finished jobs have a clip of which a store (by its URL) has no copy."""
+        with told_as_our_errors(self.path):
+            return len(rows.not_uploaded(self._database, store))
+
+    def uploaded(self) -> int:
+        """Return how many finished clips have a copy in a store."""
+        with told_as_our_errors(self.path):
+            query = "SELECT count(*) FROM clip WHERE copy = 'uploaded'"
+            return int(self._database.execute(query).fetchone()[0])
+
     def planned_kinds(self) -> Iterator[tuple[str, str, str]]:
         """Yield id, provider, and request but for the prompt (as JSON) of what is still to be submitted.
 

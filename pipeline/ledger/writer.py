@@ -326,6 +326,10 @@ class Writer:
         found = self._ask(query, (provider, position, position, row, position, most))
         return [PlannedHead(item_id, revision, model, (*where,)) for item_id, revision, model, *where in found]
 
+    def not_uploaded(self, store: str) -> list[tuple[str, int]]:
+        """Return the id and revision of every finished job with a clip of which a store has no copy."""
+        return patiently(self.path, self.tell, lambda: rows.not_uploaded(self._database, store))
+
     def undecoded(self) -> list[tuple[str, int]]:
         """Return the id and revision of every finished job with a clip that no decoder has seen."""
         return patiently(self.path, self.tell, lambda: rows.undecoded(self._database))

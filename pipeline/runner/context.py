@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from pipeline.runner.decoding import Decoding
     from pipeline.runner.money import Prices
     from pipeline.runner.progress import Progress
+    from pipeline.runner.turns import Turns
+    from pipeline.runner.uploading import Uploading
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,3 +74,11 @@ class RunContext:
     space: Space = field(default_factory=Space)
     decoding: Decoding | None = None
     """Where finished clips are decoded; None where nothing decodes."""
+    uploading: Uploading | None = None
+    """What brings finished clips into a store; None where there is none."""
+
+    @property
+    def turns(self) -> Turns | None:
+        """How those who write about finished jobs keep out of each other's way; None where there is but one."""
+        beside = self.decoding or self.uploading
+        return beside.turns if beside else None

@@ -298,6 +298,8 @@ class Lane:
                 self.delivered.append(live.job)
         if self.run.decoding is not None:
             self.run.decoding.add(live.job)
+        if self.run.uploading is not None:
+            self.run.uploading.add(live.job)
         self.run.progress.remaining_s[self.name] = self.remaining_s()
         self.changed()
 
