@@ -98,7 +98,8 @@ def test_what_is_wrong_with_a_store_is_told_before_anything_is_submitted_and_wit
         assert not list((root / "clips").glob("*")) if root.exists() else True
         return ran.stderr
 
-    assert "Make the bucket first" in refused("s3://no-such-bucket/x") or server == "seaweed"
+    if server != "seaweed":  # which makes a bucket as soon as somebody names it
+        assert "Make the bucket first" in refused("s3://no-such-bucket/x")
     assert "cannot be reached. No clip was submitted." in refused("s3://clips/x", AWS_ENDPOINT_URL="http://127.0.0.1:9")
     if server == "seaweed":  # moto lets everybody in
         assert "Look at the credentials" in refused(f"s3://{BUCKET}/x", AWS_SECRET_ACCESS_KEY="hush-hush-hush-hush")
