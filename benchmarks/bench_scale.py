@@ -3,7 +3,8 @@
 usage: bench_scale.py [--full]
 
 In virtual time, with Venice's limits for each key, held in fixed and in sliding windows at once. "x oracle" is the
-makespan over that of an oracle with the same keys and clips, one process a key. `--full` adds 1,000 workers and 10 keys.
+makespan over that of an oracle with the same keys and clips, one process a key. `--full` adds 1,000 workers and 10
+keys.
 """
 
 from __future__ import annotations

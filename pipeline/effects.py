@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import aiohttp
+    import psycopg
 
 T = TypeVar("T")
 
@@ -166,6 +167,8 @@ class Effects:
     """Returns what is mounted, as lines of Linux's /proc/mounts; nothing where the system does not say."""
     shelf: Shelf | None = None
     """Where the budgets of calls are shared with other batches of this user; None to share them with nobody."""
+    open_postgres: Callable[[str], psycopg.Connection[Any]] = field(default_factory=lambda: connect_postgres)
+    """Connects to a PostgreSQL server; the string names it without a password."""
 
 
 class SystemClock:
@@ -422,6 +425,31 @@ def open_database(path: Path) -> sqlite3.Connection:
         if os.geteuid() not in {0, status.st_uid}:
             raise PermissionError(errno.EPERM, f"It belongs to another user ({status.st_uid})", str(path))
     return sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=64)
+
+
+PATIENT_FOR_S = 10
+POSTGRES_SETTINGS = {
+    "connect_timeout": PATIENT_FOR_S,
+    "keepalives_idle": PATIENT_FOR_S,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 20_000,
+    "application_name": "clipmill",
+}
+"""So that a server that is gone without a word is found out in seconds; what the user's own string says goes first."""
+
+
+def connect_postgres(dsn: str, password: str | None = None) -> psycopg.Connection[Any]:
+    """Connect to a PostgreSQL server; what the string leaves open comes from libpq's variables, .pgpass among them.
+
+    Raises:
+        ImportError: psycopg is not installed. psycopg.Error: the string is none of libpq's, or the server said no.
+    """
+    import psycopg  # a batch with a ledger of its own needs none of it
+    from psycopg.conninfo import conninfo_to_dict
+
+    settings = {**POSTGRES_SETTINGS, **conninfo_to_dict(dsn), **({} if password is None else {"password": password})}
+    return psycopg.connect(autocommit=True, **settings)  # type: ignore[arg-type]
 
 
 def system_mounts() -> str:

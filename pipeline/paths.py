@@ -5,6 +5,8 @@ output/<name>/
                                       <id>__x1.mp4 (where a file of the user's bears the name)
   clips/.<id>.<attempt>.part      bytes on their way; never a final name
   ledger.sqlite · ledger.lock · ledger.reserve · ledger.emergency.jsonl
+  ledger.postgresql                   in place of those, where several workers share a ledger: which one
+  ledger.emergency.<epoch>.jsonl      what one of them could not write into it
   results.jsonl · report.html · thumbnails/ · exports/ · export.lock
   sandbox.sqlite                  only in a rehearsal's folder
 """
@@ -31,6 +33,15 @@ class BatchFolder:
         return self.root / "ledger.sqlite"
 
     @property
+    def shared(self) -> Path:
+        """Names the ledger that several workers share; where it is, there is no SQLite ledger."""
+        return self.root / "ledger.postgresql"
+
+    def has_ledger(self) -> bool:
+        """Tell whether there is a ledger of either kind."""
+        return self.ledger.is_file() or self.shared.is_file()
+
+    @property
     def lock(self) -> Path:
         """Held by the one process that runs the batch; never deleted."""
         return self.root / "ledger.lock"
@@ -44,6 +55,10 @@ class BatchFolder:
     def emergency(self) -> Path:
         """Where an answer goes when even the ledger cannot be written."""
         return self.root / "ledger.emergency.jsonl"
+
+    def emergency_of(self, epoch: int) -> Path:
+        """Where an answer goes that one of several workers cannot write into the ledger that they share."""
+        return self.root / f"ledger.emergency.{epoch}.jsonl"
 
     @property
     def results(self) -> Path:

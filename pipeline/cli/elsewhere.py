@@ -34,4 +34,4 @@ def note_folder(manifest: Path, root: Path, shelf: Shelf) -> list[Path]:
         return {"manifest": str(manifest.resolve()), "folders": [here, *found][:REMEMBERED_MOST]}
 
     shelf.update(blake2b(str(manifest.resolve()).encode(), digest_size=16).hexdigest(), note)
-    return [Path(each) for each in found if BatchFolder(Path(each)).ledger.is_file()]
+    return [Path(each) for each in found if BatchFolder(Path(each)).has_ledger()]

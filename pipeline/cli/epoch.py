@@ -16,6 +16,7 @@ from pipeline import __version__
 from pipeline.cli.console import say
 from pipeline.ledger.lock import only_process
 from pipeline.ledger.mark import refuse_restored, write_mark
+from pipeline.ledger.opening import LEASE_S
 from pipeline.ledger.store import Ledger
 from pipeline.ledger.trial import told_before_anything_is_sent, try_folder
 
@@ -81,6 +82,8 @@ async def begin_epoch(
     *,
     command: str,
     restored: bool = False,
+    alone: bool = False,
+    lease_s: float = LEASE_S,
     tell: Callable[[str], None] = say,
 ) -> AsyncIterator[Epoch]:
     """Take the batch's lock and open its ledger for writing; let both go at the end.
@@ -92,6 +95,8 @@ async def begin_epoch(
         command: the command that writes.
         restored: go on even where the ledger is older than its mark; the caller then moves the mark when it has dealt
             with that.
+        alone: whether workers that share the ledger must have ended.
+        lease_s: where several share the ledger, for how long this process may be silent before others take over.
         tell: given what there is to say to the user, until the epoch's own is changed.
 
     Raises:
@@ -103,11 +108,14 @@ async def begin_epoch(
     epoch = Epoch(effects=effects, marks=marks, tell=tell)
     async with AsyncExitStack() as stack:
         with told_before_anything_is_sent():
-            stack.enter_context(only_process(folder, effects))
-            for sentence in await effects.threads.run(try_folder, folder, effects):
+            shared = effects.files.exists(folder.shared)
+            if alone or not shared:
+                stack.enter_context(only_process(folder, effects))
+            worker = f"{socket.gethostname()}-{os.getpid()}" if shared else ""
+            for sentence in await effects.threads.run(try_folder, folder, effects, worker):
                 tell(sentence)
         epoch.ledger = ledger = await Ledger.open(
-            folder.ledger, effects, about, lambda said: epoch.tell(said), take_in=restored
+            folder.ledger, effects, about, lambda said: epoch.tell(said), take_in=restored, lease_s=lease_s
         )
         stack.push_async_callback(lambda: ledger.close(epoch.ending))
         if not restored:

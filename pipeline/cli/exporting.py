@@ -60,7 +60,7 @@ async def carry_out(wish: Wish, effects: Effects, environ: Mapping[str, str]) ->
         BatchLocked: another export of the batch is under way. DiskRefused: the disk said no.
     """
     folder = BatchFolder(wish.root)
-    if not folder.ledger.is_file():
+    if not folder.has_ledger():
         raise InputError(f"There is no ledger at {folder.ledger}. Name a batch folder, such as output/quickstart.")
     with _alone(folder, effects):
         await _decode(folder, effects, environ)

@@ -49,6 +49,24 @@ def store_option(command: F) -> F:
     )(command)
 
 
+def ledger_options(command: F) -> F:
+    """Add `--ledger` and `--lease`."""
+    command = click.option(
+        "--ledger",
+        metavar="ADDRESS",
+        help="Share the ledger with other workers, in PostgreSQL: postgresql://USER@HOST/DATABASE. The folder's name "
+        "is the batch's there; the password belongs into PGPASSWORD or ~/.pgpass.",
+    )(command)
+    return click.option(
+        "--lease",
+        type=click.FloatRange(min=1),
+        default=30.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="With a shared ledger: others take over from this worker when it is silent for so long.",
+    )(command)
+
+
 def json_option(command: F) -> F:
     """Add `--json`."""
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")(command)

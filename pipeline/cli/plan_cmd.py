@@ -87,11 +87,11 @@ def _ledger(root: Path, effects: Effects) -> Iterator[Reader | None]:
     from pipeline.ledger.reader import reading
     from pipeline.paths import BatchFolder
 
-    ledger = BatchFolder(root).ledger
-    if not ledger.is_file():
+    folder = BatchFolder(root)
+    if not folder.has_ledger():
         yield None
         return
-    with reading(ledger, effects) as reader:
+    with reading(folder.ledger, effects) as reader:
         yield reader
 
 

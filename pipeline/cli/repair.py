@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import shlex
 import signal
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,7 +85,8 @@ def check_batch(root: Path, effects: Effects, environ: Mapping[str, str], *, sto
             not.
     """
     folder = _folder(root)
-    with only_process(folder, effects):
+    # Workers that share a ledger go on: what they do meanwhile makes no difference between it and the files.
+    with nullcontext() if folder.shared.is_file() else only_process(folder, effects):
         found = inspect(folder, effects, _marks(folder, effects, environ))
         if not found.of_kind(Kind.UNSOUND):
             found = asyncio.run(_with_copies(found, folder, effects, environ, store=store))
@@ -105,7 +106,9 @@ async def repair_batch(root: Path, effects: Effects, environ: Mapping[str, str],
     marks = _marks(folder, effects, environ)
     repair = Repair()
     async with AsyncExitStack() as stack:
-        epoch = await stack.enter_async_context(begin_epoch(folder, effects, marks, command="check", restored=True))
+        epoch = await stack.enter_async_context(
+            begin_epoch(folder, effects, marks, command="check", restored=True, alone=True)
+        )
         epoch.ending = "check: stopped by an error"
         found = await effects.threads.run(inspect, folder, effects, marks)
         if not found.of_kind(Kind.UNSOUND):
@@ -162,7 +165,7 @@ def _exit_code(outcome: Outcome, *, doubts: int, left: bool) -> Exit:
 
 def _folder(root: Path) -> BatchFolder:
     folder = BatchFolder(root)
-    if not folder.ledger.is_file():
+    if not folder.has_ledger():
         raise InputError(f"There is no ledger at {folder.ledger}. Name a batch folder, such as output/quickstart.")
     return folder
 

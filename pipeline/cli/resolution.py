@@ -59,7 +59,7 @@ class Wish:
             InputError: there is no ledger in it.
         """
         folder = BatchFolder(self.root)
-        if not folder.ledger.is_file():
+        if not folder.has_ledger():
             raise InputError(f"There is no ledger at {folder.ledger}. Name a batch folder, such as output/quickstart.")
         return folder
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli.options import allow_inputs_option, json_option, money_options, store_option
+from pipeline.cli.options import allow_inputs_option, json_option, ledger_options, money_options, store_option
 
 if TYPE_CHECKING:
     from pipeline.errors import Exit
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@ledger_options
 @allow_inputs_option
 @store_option
 @money_options
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 def command(
     *,
     folder: Path,
+    ledger: str | None,
+    lease: float,
     allow_inputs: tuple[Path, ...],
     store: str | None,
     max_cost: float | None,
@@ -44,8 +47,10 @@ def command(
     from pipeline.paths import BatchFolder
 
     effects = system()
-    with reading(BatchFolder(folder).ledger, effects) as reader:
-        speed = reader.meta("rehearsal_speed") or 0.0
+    speed = 0.0
+    if ledger is None:
+        with reading(BatchFolder(folder).ledger, effects) as reader:
+            speed = reader.meta("rehearsal_speed") or 0.0
     order = Order(
         root=folder,
         plan=None,
@@ -57,6 +62,8 @@ def command(
         yes=yes,
         as_json=as_json,
         speed=speed,
+        ledger=ledger,
+        lease_s=lease,
     )
     try:
         return asyncio.run(carry_out(order, effects, environment(os.environ, Path.cwd())))

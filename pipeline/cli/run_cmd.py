@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli.options import checking_options, json_option, money_options, store_option
+from pipeline.cli.options import checking_options, json_option, ledger_options, money_options, store_option
 
 if TYPE_CHECKING:
     from pipeline.cli.checking import Checking
     from pipeline.errors import Exit
     from pipeline.planning.plan import Plan
+
+NO_SHARED_REHEARSAL = (
+    "--sandbox rehearses with one process and a ledger of its own. To rehearse with several, start clipmill sandbox "
+    "and set the base URLs to what it prints."
+)
 
 
 @click.command()
@@ -32,6 +37,7 @@ if TYPE_CHECKING:
 @click.option("--jsonl", type=click.Path(path_type=Path), help="Rows with a `prompt` each, instead of a manifest.")
 @click.option("--provider", help="With --jsonl: who makes the clips.")
 @click.option("--model", help="With --jsonl: the provider's model.")
+@ledger_options
 @checking_options
 @store_option
 @money_options
@@ -48,6 +54,8 @@ def command(
     jsonl: Path | None,
     provider: str | None,
     model: str | None,
+    ledger: str | None,
+    lease: float,
     allow_inputs: tuple[Path, ...],
     no_catalogue: bool,
     store: str | None,
@@ -75,6 +83,8 @@ def command(
 
     if speed <= 0:
         raise InputError(f"--speed {speed} makes no sense; say 1 for real time, 60 for a minute in a second.")
+    if ledger is not None and sandbox:
+        raise InputError(NO_SHARED_REHEARSAL)
     effects = system()
     by = checking(effects, by_list=not no_catalogue)
     try:
@@ -98,6 +108,8 @@ def command(
             yes=yes,
             as_json=as_json,
             speed=speed if sandbox else 0.0,
+            ledger=ledger,
+            lease_s=lease,
         )
         return asyncio.run(carry_out(order, effects, environment(os.environ, Path.cwd())))
     finally:

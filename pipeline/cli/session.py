@@ -23,12 +23,14 @@ from pipeline.cli.pricing import Wish, price
 from pipeline.cli.rehearsal import sandbox_child
 from pipeline.cli.seats import make_seats
 from pipeline.cli.settings import BatchSettings
+from pipeline.cli.sharing import share_ledger, told_as_other_plan
 from pipeline.cli.signals import listen
 from pipeline.cli.storing import STORE, find_store, refuse_bad_store, uploading_to
 from pipeline.durable import make_folder
 from pipeline.effects import SystemShelf
 from pipeline.errors import Exit, InputError
 from pipeline.jobs.state import IN_DOUBT, LIVE, UNSUCCESSFUL, State
+from pipeline.ledger.opening import LEASE_S
 from pipeline.ledger.reader import reading
 from pipeline.ledger.trial import told_before_anything_is_sent
 from pipeline.paths import BatchFolder, state_folder
@@ -72,6 +74,10 @@ class Order:
     """Whether the plan was made with what is known of the models."""
     store: str | None = None
     """Where clips are uploaded to; None for where they were so far."""
+    ledger: str | None = None
+    """The address of a ledger that several workers share; None for what the folder has."""
+    lease_s: float = LEASE_S
+    """With such a ledger: for how long this worker may be silent before others take over."""
 
     @property
     def rehearsal(self) -> bool:
@@ -97,18 +103,23 @@ async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) 
     if not order.rehearsal:
         effects = replace(effects, shelf=SystemShelf(state_folder(environ) / "budgets"))
     folder = BatchFolder(order.root)
-    is_new = not folder.ledger.exists()
+    is_new = not folder.has_ledger()
     if is_new:
         _refuse_orphaned_clips(folder)
     with told_before_anything_is_sent():
         make_folder(effects.files, folder.root)
+    if order.ledger is not None:
+        effects = share_ledger(folder, order.ledger, effects)
     async with AsyncExitStack() as stack:
         marks = None if order.rehearsal else state_folder(environ) / "marks"
-        epoch = await stack.enter_async_context(begin_epoch(folder, effects, marks, command=order.command))
+        epoch = await stack.enter_async_context(
+            begin_epoch(folder, effects, marks, command=order.command, lease_s=order.lease_s)
+        )
         ledger = epoch.ledger
-        settings = await _settle_plan(order, ledger, effects)
+        async with ledger.alone("plan"):
+            settings = await _settle_plan(order, ledger, effects)
         store = await find_store(order.store, ledger, environ)
-        if is_new:
+        if is_new and not ledger.is_shared:
             say(f"{folder.root} is new: nothing in it is paid for yet.")
         if order.plan is not None and not order.rehearsal:
             _tell_of_other_folders(order.plan, folder, SystemShelf(state_folder(environ) / "folders"), is_new=is_new)
@@ -144,6 +155,7 @@ async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) 
             decoding=decoding,
             uploading=uploading,
             cleanup=settings.cleanup,
+            lease_s=order.lease_s,
         )
         stop = Stop()
         listen(stop)
@@ -190,7 +202,8 @@ async def _settle_plan(order: Order, ledger: Ledger, effects: Effects) -> BatchS
     else:
         with reading(ledger.path, effects) as reader:
             refuse_undecided(compare(plan.items, reader), order.on_change)
-            await write_plan(ledger, plan.items, reader, order.on_change, effects.clock.now())
+            with told_as_other_plan(ledger):
+                await write_plan(ledger, plan.items, reader, order.on_change, effects.clock.now())
         settings = replace(BatchSettings.of_plan(plan), by_list=order.by_list)
         await ledger.write_meta({"name": plan.name})
     await ledger.write_meta({"settings": settings.to_json()})

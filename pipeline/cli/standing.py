@@ -52,14 +52,15 @@ def standing_of(root: Path, effects: Effects) -> Standing:
     folder = BatchFolder(root)
     with reading(folder.ledger, effects) as reader:
         summary = reader.summary()
-        running = is_running(summary.last_run, folder.lock)
+        workers = reader.workers()
+        running = bool(workers) if reader.is_shared else is_running(summary.last_run, folder.lock)
         next_command = shlex.join(_next(root, summary, running))
         figures = (reader.meta("progress") or {}) if running else {}
     return Standing(
         root=root,
         summary=summary,
         running=running,
-        last_run=_told(summary.last_run, running),
+        last_run=f"running, {len(workers)} workers" if len(workers) > 1 else _told(summary.last_run, running),
         next_command=next_command,
         figures=figures,
     )
@@ -105,7 +106,7 @@ def batch_folders(output: Path) -> list[Path]:
     """Return the folders below `output` that hold a ledger, sorted by name."""
     if not output.is_dir():
         return []
-    return sorted(folder for folder in output.iterdir() if BatchFolder(folder).ledger.is_file())
+    return sorted(folder for folder in output.iterdir() if BatchFolder(folder).has_ledger())
 
 
 def is_running(last_run: Mapping[str, Any], lock: Path) -> bool | None:

@@ -102,13 +102,13 @@ def verify_file(files: Files, path: Path, sha256: str, size_bytes: int) -> bool:
     return digest(files, path) == sha256
 
 
-def sweep_parts(files: Files, folder: Path, epoch: int, *, keep: Collection[str]) -> tuple[str, ...]:
-    """Remove the part files that other runs left in `folder`, and return their names.
+def sweep_parts(files: Files, folder: Path, epochs: Collection[int], *, keep: Collection[str]) -> tuple[str, ...]:
+    """Remove the part files that earlier runs left in `folder`, and return their names.
 
     Args:
         files: the file system.
         folder: where the clips lie; it need not exist.
-        epoch: this run's, whose parts stay.
+        epochs: those of the runs at work, whose parts stay.
         keep: names of parts that stay too: those of clips that are `stored` and not yet settled.
 
     Raises:
@@ -120,7 +120,7 @@ def sweep_parts(files: Files, folder: Path, epoch: int, *, keep: Collection[str]
             return ()
         for name in files.names(folder):
             match = PART_NAME.fullmatch(name)
-            if match is None or int(match["epoch"]) == epoch or name in keep:
+            if match is None or int(match["epoch"]) in epochs or name in keep:
                 continue
             if _regular_size(files, folder / name) is not None:
                 files.unlink(folder / name)

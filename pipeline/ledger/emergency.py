@@ -49,14 +49,13 @@ refused; only outcomes are saved."""
 class Emergency:
     """The reserve and the journal of one batch. The mutable state is on the disk alone."""
 
-    def __init__(self, folder: BatchFolder, files: Files) -> None:
+    def __init__(self, folder: BatchFolder, files: Files, path: Path | None = None) -> None:
+        """`path` is another journal's than the batch's own; it has no reserve, for it is not the disk that fails it."""
         self._folder = folder
         self._files = files
-
-    @property
-    def path(self) -> Path:
+        self._has_reserve = path is None
+        self.path = path or folder.emergency
         """Where the journal lies."""
-        return self._folder.emergency
 
     def keep_reserve(self) -> None:
         """Make the reserve, where there is none.
@@ -65,7 +64,7 @@ class Emergency:
             DiskRefused: there is no room for it.
         """
         path = self._folder.reserve
-        if self._files.exists(path):
+        if not self._has_reserve or self._files.exists(path):
             return
         with told_as_disk_refused(f"keep {RESERVE_BYTES >> 20} MiB in reserve beside the ledger"):
             descriptor = self._files.create(path)
@@ -82,6 +81,8 @@ class Emergency:
 
     def let_go(self) -> None:
         """Give the reserve's space back to the disk."""
+        if not self._has_reserve:
+            return
         with suppress(OSError):
             self._files.unlink(self._folder.reserve)
 
@@ -92,7 +93,7 @@ class Emergency:
             DiskRefused: even this failed.
         """
         lines = "".join(json.dumps(event.to_json()) + "\n" for event in events)
-        path = self._folder.emergency
+        path = self.path
         with told_as_disk_refused(f"read {path}"):
             old = self._files.read(path) if self._files.exists(path) else b""
         write_atomically(self._files, path, old + lines.encode(), PRIVATE)
@@ -106,14 +107,14 @@ class Emergency:
         events = list(events)
         if events != self.saved():
             lines = "".join(json.dumps(event.to_json()) + "\n" for event in events)
-            write_atomically(self._files, self._folder.emergency, lines.encode(), PRIVATE)
+            write_atomically(self._files, self.path, lines.encode(), PRIVATE)
 
     def saved(self) -> list[Event]:
         """Return what an earlier run saved; a torn last line is passed over, for it was never acted on."""
-        if not self._files.exists(self._folder.emergency):
+        if not self._files.exists(self.path):
             return []
-        with told_as_disk_refused(f"read {self._folder.emergency}"):
-            text = self._files.read(self._folder.emergency).decode("utf-8", "replace")
+        with told_as_disk_refused(f"read {self.path}"):
+            text = self._files.read(self.path).decode("utf-8", "replace")
         events = []
         for line in text.splitlines():
             with suppress(ValueError, KeyError, TypeError):
@@ -122,6 +123,6 @@ class Emergency:
 
     def clear(self) -> None:
         """Forget the journal, once all of it is in the ledger."""
-        with told_as_disk_refused(f"remove {self._folder.emergency}"), suppress(FileNotFoundError):
-            self._files.unlink(self._folder.emergency)
+        with told_as_disk_refused(f"remove {self.path}"), suppress(FileNotFoundError):
+            self._files.unlink(self.path)
         sync_folder(self._files, self._folder.root)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from pipeline.effects import Effects, Files
+    from pipeline.ledger.interface import Database
 
 Step = Callable[[sqlite3.Connection], None]
 """Changes tables within a transaction that is open, while there are no triggers and foreign keys are not held."""
@@ -123,7 +124,7 @@ def refresh_rules(database: sqlite3.Connection) -> None:
         _make_rules(database)
 
 
-def fill_moves(database: sqlite3.Connection) -> None:
+def fill_moves(database: Database) -> None:
     """Give the database the code's table of legal moves."""
     database.execute("DELETE FROM move")
     database.execute("DELETE FROM clip_move")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pipeline.durable import told_as_disk_refused
 from pipeline.effects import LockHeld
 from pipeline.errors import BatchLocked
+from pipeline.ledger.reader import reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,11 +22,18 @@ if TYPE_CHECKING:
 
 @contextmanager
 def only_process(folder: BatchFolder, effects: Effects) -> Iterator[None]:
-    """Hold the batch's lock.
+    """Hold the batch's lock; a ledger that workers share has none, and is left to them while they are at work.
 
     Raises:
-        BatchLocked: another process holds it; the text says which, where and since when.
+        BatchLocked: another process holds it, or workers are at work; the text says which, where and since when.
     """
+    if effects.files.exists(folder.shared):
+        with reading(folder.ledger, effects) as reader:
+            workers = reader.workers()
+        if workers:
+            raise BatchLocked(_sentence(folder, workers[-1]))
+        yield
+        return
     holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": effects.clock.now().isoformat()}
     try:
         with told_as_disk_refused(f"take the lock {folder.lock}"):

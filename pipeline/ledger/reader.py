@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pipeline.clips.acceptance import Acceptance, judge
 from pipeline.jobs.state import ENDED, IN_DOUBT, UNSUCCESSFUL, State
 from pipeline.ledger import rows
-from pipeline.ledger.database import open_reader, told_as_our_errors
+from pipeline.ledger.database import told_as_our_errors
+from pipeline.ledger.opening import open_reader
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Container, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from pipeline.effects import Effects
     from pipeline.jobs.event import Event
     from pipeline.jobs.job import Job
+    from pipeline.ledger.interface import Database
 
 PAGE = 500
 """Jobs read at once, which takes a few hundredths of a second."""
@@ -91,7 +92,7 @@ class Summary:
 class Reader:
     """Reads of one ledger; use it in a `with reading(path, ...)`."""
 
-    def __init__(self, path: Path, database: sqlite3.Connection) -> None:
+    def __init__(self, path: Path, database: Database) -> None:
         self.path = path
         self._database = database
 
@@ -137,6 +138,22 @@ class Reader:
             if run
             else {},
         )
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several workers share the ledger."""
+        return bool(getattr(self._database, "is_shared", False))
+
+    def workers(self) -> list[str]:
+        """Return of each worker at work, where several share the ledger, who it is: pid, host, since, as JSON."""
+        if not self.is_shared:
+            return []
+        query = (
+            "SELECT about, started_at FROM run WHERE ended_at IS NULL AND NOT lost "
+            "AND lease_until > clock_timestamp() ORDER BY epoch"
+        )
+        found = self._database.execute(query).fetchall()
+        return [json.dumps({**json.loads(about), "since": since}) for about, since in found]
 
     def committed_usd(self) -> dict[State, float]:
         """Return what the budget counts for each state, over all revisions."""
@@ -231,9 +248,13 @@ class Reader:
 
     def heads(self, item_ids: Sequence[str]) -> dict[str, JobHead]:
         """Return the latest revision of those of these items that there are."""
-        query = f"{HEAD} {LATEST} AND id IN (SELECT value FROM json_each(?))"  # noqa: S608 - literals of this module
-        with self._snapshot():
-            return {row[0]: _head(row) for row in self._database.execute(query, (json.dumps(item_ids),))}
+        found: dict[str, JobHead] = {}
+        for first in range(0, len(item_ids), PAGE):
+            page = item_ids[first : first + PAGE]
+            query = f"{HEAD} {LATEST} AND id IN ({','.join('?' * len(page))})"
+            with self._snapshot():
+                found |= {row[0]: _head(row) for row in self._database.execute(query, page)}
+        return found
 
     def all_heads(self) -> Iterator[JobHead]:
         """Yield the latest revision of every item, in the manifest's order, read a page at a time."""

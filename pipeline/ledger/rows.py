@@ -9,10 +9,10 @@ from pipeline.jobs.codec import clip_from_json, clip_to_json, job_from_json, rec
 from pipeline.jobs.event import Event
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterable, Iterator, Sequence
 
     from pipeline.jobs.job import Clip, Job
+    from pipeline.ledger.interface import Database
 
 MICRO = 1_000_000
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
@@ -83,7 +83,7 @@ def clip_row(job: Job, clip: Clip, event: Event) -> dict[str, Any]:
     }
 
 
-def read_jobs(database: sqlite3.Connection, where: str, values: Sequence[Any] = ()) -> Iterator[Job]:
+def read_jobs(database: Database, where: str, values: Sequence[Any] = ()) -> Iterator[Job]:
     """Yield the jobs that a WHERE clause (of ours, never of the user's) selects, with their clips."""
     query = f"SELECT {JOB_COLUMNS} FROM item {where}"  # noqa: S608 - the clause is a literal of the calling code
     for item_id, revision, request, record in database.execute(query, values):
@@ -111,7 +111,7 @@ def read_jobs(database: sqlite3.Connection, where: str, values: Sequence[Any] = 
         yield job_from_json({**json.loads(record), "request": json.loads(request)}, clips)
 
 
-def undecoded(database: sqlite3.Connection) -> list[tuple[str, int]]:
+def undecoded(database: Database) -> list[tuple[str, int]]:
     """Return the id and revision of finished jobs with a clip that no decoder has seen, in the manifest's order."""
     query = (
         "SELECT item.id, item.revision FROM item JOIN clip ON clip.item_id = item.id AND clip.revision = item.revision "
@@ -121,7 +121,7 @@ def undecoded(database: sqlite3.Connection) -> list[tuple[str, int]]:
     return database.execute(query).fetchall()
 
 
-def not_uploaded(database: sqlite3.Connection, store: str) -> list[tuple[str, int]]:
+def not_uploaded(database: Database, store: str) -> list[tuple[str, int]]:
     """Return the id and revision of finished jobs with a clip of which a store has no copy, in the manifest's order."""
     query = (
         "SELECT item.id, item.revision FROM item JOIN clip ON clip.item_id = item.id AND clip.revision = item.revision "

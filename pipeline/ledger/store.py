@@ -10,20 +10,24 @@ When a commit fails, nothing new is begun any more, and what was already answere
 from __future__ import annotations
 
 import asyncio
+import re
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pipeline.durable import told_as_disk_refused
 from pipeline.errors import DiskRefused, InputError, StaleWrite
 from pipeline.jobs.record import apply
 from pipeline.ledger.database import unheard
 from pipeline.ledger.emergency import BEGINNINGS, Emergency
+from pipeline.ledger.opening import LEASE_S, begin
 from pipeline.ledger.salvage import take_in_saved
-from pipeline.ledger.writer import PlannedHead, Write, Writer
+from pipeline.ledger.writer import Write
 from pipeline.paths import BatchFolder
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Container, Iterable, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -32,11 +36,18 @@ if TYPE_CHECKING:
     from pipeline.jobs.job import Job
     from pipeline.jobs.state import State
     from pipeline.ledger.reader import JobHead
+    from pipeline.ledger.writer import Company, Page, Writer
 
 T = TypeVar("T")
 
 LANE = "ledger"
 LINGER_MOST_S = 0.002
+TURN_AGAIN_S = 0.2
+"""After this long it is tried once more to be the only one that does something."""
+RENEWED_A_LEASE = 3
+"""How often a lease is renewed before it would end."""
+SAVED_BY = re.compile(r"ledger\.emergency\.([0-9]+)\.jsonl")
+"""As `BatchFolder.emergency_of` makes them."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -49,8 +60,9 @@ class Ledger:
     """The one writer of a batch's history.
 
     The mutable state is `_waiting` (writes not yet handed to the thread), `_committer` (the task that drains them),
-    `_asked` and `_asker` (the same for jobs to be read), and `_broken` (the first commit that failed; from then on
-    nothing is begun, and only outcomes are still written).
+    `_asked` and `_asker` (the same for jobs to be read), `_broken` (the first commit that failed; from then on
+    nothing is begun, and only outcomes are still written), and `_renewing` (where several share the ledger: the task
+    that renews this one's lease while nothing is written).
     """
 
     def __init__(self, writer: Writer, emergency: Emergency, effects: Effects) -> None:
@@ -64,6 +76,7 @@ class Ledger:
         self._asked: list[tuple[tuple[str, int], asyncio.Future[Job | None]]] = []
         self._asker: asyncio.Task[None] | None = None
         self._broken: Exception | None = None
+        self._renewing: asyncio.Task[None] | None = None
 
     @classmethod
     async def open(
@@ -74,6 +87,7 @@ class Ledger:
         tell: Callable[[str], None] = unheard,
         *,
         take_in: bool = True,
+        lease_s: float = LEASE_S,
     ) -> Ledger:
         """Open or create the ledger, begin an epoch, and take in what an earlier run had to save elsewhere.
 
@@ -83,17 +97,20 @@ class Ledger:
             about: the process, for the record.
             tell: given sentences for the user, on the event loop's thread, for as long as the ledger is open.
             take_in: False where the caller must look first whether this is the ledger that the saved answers belong to.
+            lease_s: where several share the ledger, for how long this one may be silent before others take over.
 
         Raises:
             InputError: not a ledger of ours. DiskRefused: the disk said no, or a stranger held the file for too long.
         """
-        emergency = Emergency(BatchFolder(path.parent), effects.files)
         loop = asyncio.get_running_loop()
 
         def tell_from_the_lane(sentence: str) -> None:
             loop.call_soon_threadsafe(tell, sentence)
 
-        writer = await effects.threads.run_alone(LANE, Writer.begin, path, effects, about, tell_from_the_lane)
+        writer = await effects.threads.run_alone(LANE, begin, path, effects, about, tell_from_the_lane, lease_s)
+        folder = BatchFolder(path.parent)
+        own = folder.emergency_of(writer.epoch) if writer.is_shared else None
+        emergency = Emergency(folder, effects.files, own)
         ledger = cls(writer, emergency, effects)
         try:
             if take_in:
@@ -102,7 +119,16 @@ class Ledger:
         except BaseException:
             await effects.threads.run_alone(LANE, writer.close)
             raise
+        if writer.is_shared:
+            ledger._renewing = loop.create_task(ledger._renew_now_and_then(lease_s / RENEWED_A_LEASE))
         return ledger
+
+    async def _renew_now_and_then(self, every_s: float) -> None:
+        """Keep the lease; whoever writes is told when it is lost."""
+        with suppress(StaleWrite, DiskRefused):
+            while True:
+                await self._effects.clock.sleep(every_s)
+                await self._alone(self._writer.renew)
 
     async def take_in(self, tell: Callable[[str], None]) -> None:
         """Take in what an earlier run had to save elsewhere, before anything is done.
@@ -110,11 +136,28 @@ class Ledger:
         Raises:
             DiskRefused: the disk still says no.
         """
-        for sentence in await self._alone(take_in_saved, self._writer, self._emergency):
-            tell(sentence)
+        async with self.alone("take in what was saved"):
+            for emergency in await self._alone(self._journals):
+                for sentence in await self._alone(take_in_saved, self._writer, emergency):
+                    tell(sentence)
+
+    def _journals(self) -> list[Emergency]:
+        """Return the journals that may hold what earlier runs saved; those of other workers at work are theirs."""
+        if not self.is_shared:
+            return [self._emergency]
+        folder, files = BatchFolder(self.path.parent), self._effects.files
+        with told_as_disk_refused(f"list {folder.root}"):
+            names = files.names(folder.root)
+        saved = {int(found[1]) for name in names if (found := SAVED_BY.fullmatch(name))}
+        return [
+            Emergency(folder, files, folder.emergency_of(epoch)) for epoch in sorted(saved - self._writer.at_work())
+        ]
 
     async def close(self, outcome: str) -> None:
         """Write what still waits, say goodbye, and close the file."""
+        if self._renewing is not None:
+            self._renewing.cancel()
+            await asyncio.wait({self._renewing})
         while self._committer is not None:
             await asyncio.shield(self._committer)
         if self._broken is not None:
@@ -123,7 +166,49 @@ class Ledger:
             await self._alone(self._writer.end, self._effects.clock.now(), outcome)
 
     async def _alone(self, work: Callable[..., Any], *args: Any) -> Any:
-        return await self._effects.threads.run_alone(LANE, work, *args)
+        return await self._effects.threads.run_alone(LANE, self._writer.steadily, work, *args)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several runs may be at work at once."""
+        return self._writer.is_shared
+
+    @asynccontextmanager
+    async def alone(self, purpose: str) -> AsyncIterator[None]:
+        """Be the only run that does something; another worker that is at it is waited for."""
+        while not await self._alone(self._writer.lock, purpose):
+            await self._effects.clock.sleep(TURN_AGAIN_S)
+        try:
+            yield
+        finally:
+            await self._alone(self._writer.unlock, purpose)
+
+    async def keep_company(self) -> Company:
+        """Renew this run's lease, take over from workers that are silent, and return who else is at work.
+
+        Raises:
+            LeaseLost: another worker has taken over from this one.
+        """
+        company: Company = await self._alone(self._writer.keep_company)
+        return company
+
+    async def take_over(self, states: Iterable[State], accounts: Collection[str] | None = None) -> list[Job]:
+        """Return the jobs in some states that no run at work has; they are this run's from now on.
+
+        Args:
+            states: theirs.
+            accounts: the fingerprints of the keys that they may have been submitted with; None for any.
+        """
+        jobs: list[Job] = await self._alone(self._writer.take_over, list(states), accounts)
+        return jobs
+
+    async def give_back(self, provider: str | None = None) -> None:
+        """Let others have the items that this run has and that wait to be submitted."""
+        await self._alone(self._writer.give_back, provider)
+
+    async def parts_in_use(self) -> tuple[set[int], set[str]]:
+        """Return the epochs of the runs at work, and the part files whose clips are not published yet."""
+        return await self._alone(self._writer.at_work), await self._alone(self._writer.stored_parts)
 
     async def record(self, job: Job | None, event: Event, queued: Callable[[], None] | None = None) -> Job:
         """Apply an event and return the job as it now is, once that is durable.
@@ -194,7 +279,8 @@ class Ledger:
         refusals = {place: broken for place, write in enumerate(writes) if write.event.kind in BEGINNINGS}
         outcomes = [write for place, write in enumerate(writes) if place not in refusals]
         places = [place for place in range(len(writes)) if place not in refusals]
-        if not outcomes or isinstance(broken, StaleWrite):
+        # Who took over from the only writer has settled all of it; of several, nobody else may know what came of it.
+        if not outcomes or (isinstance(broken, StaleWrite) and not self.is_shared):
             return dict.fromkeys(range(len(writes)), broken)
         self._emergency.let_go()
         try:
@@ -297,16 +383,19 @@ class Ledger:
         counts: Counter[tuple[str, str]] = await self._alone(self._writer.planned_counts, chosen)
         return counts
 
-    async def planned_after(self, provider: str, at: tuple[int, int], most: int) -> list[PlannedHead]:
-        """Return the next items of a provider that wait to be submitted, in the manifest's order.
+    async def planned_after(
+        self, provider: str, at: tuple[int, int], most: int, chosen: Container[str] | None = None
+    ) -> Page:
+        """Return the next items of a provider that wait to be submitted and that no other worker has.
 
         Args:
             provider: whose.
             at: where the last one stood that is known already; `BEFORE_ALL` to begin.
-            most: how many at the most; fewer are the last.
+            most: how many to look at, at the most; in the manifest's order.
+            chosen: the ids that may be submitted; None for all.
         """
-        heads: list[PlannedHead] = await self._alone(self._writer.planned_after, provider, at, most)
-        return heads
+        page: Page = await self._alone(self._writer.planned_after, provider, at, most, chosen)
+        return page
 
     async def undecoded(self) -> list[tuple[str, int]]:
         """Return the id and revision of every finished job with a clip that no decoder has seen."""

@@ -46,8 +46,13 @@ def told_before_anything_is_sent() -> Iterator[None]:
         raise
 
 
-def try_folder(folder: BatchFolder, effects: Effects) -> list[str]:
-    """Try the folder of a batch; the caller holds its lock.
+def try_folder(folder: BatchFolder, effects: Effects, worker: str = "") -> list[str]:
+    """Try the folder of a batch; the caller holds its lock, or is one of several workers without one.
+
+    Args:
+        folder: the batch's.
+        effects: what it is tried with.
+        worker: tells this one from others that may try the folder at the same moment; empty where the lock is held.
 
     Returns:
         What the user should know of it, in sentences.
@@ -57,6 +62,8 @@ def try_folder(folder: BatchFolder, effects: Effects) -> list[str]:
         DiskRefused: a file cannot be written, made durable, named or removed there.
     """
     kind = file_system_of(folder.root, effects.mounts())
+    if worker:
+        return _try_files(folder.root, effects.files, f".trial-{worker}")
     if kind not in LOCAL and not effects.locks.is_seen(folder.lock):
         raise InputError(
             f"A lock in {folder.root} does not keep a second process out ({kind or 'its file system'}), so two runs "
@@ -68,11 +75,11 @@ def try_folder(folder: BatchFolder, effects: Effects) -> list[str]:
             f"{folder.root} lies on a network or user-space file system ({kind}): run this batch from one machine "
             "only. A local disk keeps its promises better."
         )
-    return [*sentences, *_try_files(folder.root, effects.files)]
+    return [*sentences, *_try_files(folder.root, effects.files, ".trial")]
 
 
-def _try_files(root: Path, files: Files) -> list[str]:
-    part, name = root / ".trial.part", root / ".trial"
+def _try_files(root: Path, files: Files, called: str) -> list[str]:
+    part, name = root / f"{called}.part", root / called
     with told_as_disk_refused(f"keep files in {root}"):
         for left_by_a_crash in (part, name):
             with suppress(FileNotFoundError):

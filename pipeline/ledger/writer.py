@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 from pipeline.errors import LedgerError, Paused, StaleWrite
 from pipeline.jobs.state import EventKind, State
@@ -16,13 +15,16 @@ from pipeline.ledger.database import open_writer, told_as_our_errors
 from pipeline.ledger.patience import TRIES, patiently
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
     from pipeline.effects import Effects
     from pipeline.jobs.event import Event
     from pipeline.jobs.job import Job
+    from pipeline.ledger.interface import Database
+
+T = TypeVar("T")
 
 
 class OverBudget(Paused):
@@ -52,6 +54,33 @@ BEFORE_ALL = (-1, -1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Page:
+    """Some of the items that wait to be submitted."""
+
+    heads: Sequence[PlannedHead]
+    at: tuple[int, int]
+    """Where the last one stands that was looked at."""
+    is_last: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Company:
+    """Who else works on the batch at this moment."""
+
+    workers: int = 1
+    """How many are at work, this one included."""
+    items_elsewhere: int = 0
+    """How many items the others have, and have not brought to their end."""
+    silent: Sequence[int] = ()
+    """The epochs of those that were found silent for longer than their lease just now, and were taken over from."""
+
+
+ALONE = Company()
+WORKING = frozenset({State.PLANNED, State.SUBMITTING, State.SUBMITTED, State.CLAIMING, State.CLAIMED})
+"""In these a run has more to do with an item."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Write:
     """One event to be written, with the job before and after it."""
 
@@ -68,7 +97,13 @@ class Writer:
     answer is dropped because somebody reads, and no call that bills begins before its intent is down.
     """
 
-    def __init__(self, path: Path, database: sqlite3.Connection, epoch: int, tell: Callable[[str], None]) -> None:
+    is_shared: ClassVar[bool] = False
+    """Whether several runs may be at work at once."""
+    _update_item: ClassVar[str] = rows.UPDATE_ITEM
+    _waiting: ClassVar[str] = "state = 'planned'"
+    """What of an item tells that it waits to be submitted, and that this run may have it."""
+
+    def __init__(self, path: Path, database: Database, epoch: int, tell: Callable[[str], None]) -> None:
         self.path = path
         self.epoch = epoch
         self._database = database
@@ -90,10 +125,10 @@ class Writer:
         database = patiently(path, tell, lambda: open_writer(path, effects, tell), TRIES)
         writer = cls(path, database, 0, tell)
         try:
-            with writer._transaction() as database:
-                (last,) = database.execute("SELECT coalesce(max(epoch), 0) FROM run").fetchone()
+            with writer._transaction() as opened:
+                (last,) = opened.execute("SELECT coalesce(max(epoch), 0) FROM run").fetchone()
                 writer.epoch = last + 1
-                database.execute(
+                opened.execute(
                     "INSERT INTO run (epoch, started_at, about) VALUES (?, ?, ?)",
                     (writer.epoch, effects.clock.now().isoformat(), rows.compact(dict(about))),
                 )
@@ -115,8 +150,12 @@ class Writer:
         """Close the file without a word."""
         self._database.close()
 
+    def steadily(self, work: Callable[..., T], *args: Any) -> T:
+        """Do what may meet a database that is away; for a file there is no such thing."""
+        return work(*args)
+
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self) -> Iterator[Database]:
         database = self._database
         patiently(self.path, self.tell, lambda: database.execute("BEGIN IMMEDIATE"))
         with told_as_our_errors(self.path):
@@ -183,15 +222,15 @@ class Writer:
                 self._database.execute(rows.INSERT_ITEM, row)
             else:
                 self._update(before, after, event)
-        except sqlite3.IntegrityError as error:
-            if "item.job_id" in str(error):
+        except self._database.IntegrityError as error:
+            if "item.job_id" in str(error) or "item_by_job" in str(error):
                 raise DuplicateJob(f"{event.item_id}: the vendor's job id {after.job_id} is another item's.") from error
             raise LedgerError(f"{event.item_id}: the ledger refused {event.kind}: {error}.") from error
 
     def _update(self, before: Job, after: Job, event: Event) -> None:
         row = rows.item_row(after, event, self.epoch, with_request=after.request is not before.request)
         row |= {"state_before": before.state.value, "moves_before": before.moves}
-        if self._database.execute(rows.UPDATE_ITEM, row).rowcount != 1:
+        if self._database.execute(self._update_item, row).rowcount != 1:
             raise StaleWrite(f"{event.item_id}: it is no longer {before.state}, so {event.kind} was not written.")
         self._update_clips(before, after, event)
 
@@ -235,7 +274,7 @@ class Writer:
         with self._transaction() as database:
             self._check_epoch()
             database.executemany(
-                "INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
+                "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
                 [(key, rows.compact(value)) for key, value in values.items()],
             )
 
@@ -247,7 +286,7 @@ class Writer:
         """Keep what this run has learned, for the next one."""
         with self._transaction() as database:
             database.executemany(
-                "INSERT INTO learned VALUES (?, ?) ON CONFLICT DO UPDATE SET state = excluded.state",
+                "INSERT INTO learned VALUES (?, ?) ON CONFLICT (class) DO UPDATE SET state = excluded.state",
                 [(name, rows.compact(state)) for name, state in learned.items()],
             )
 
@@ -273,7 +312,7 @@ class Writer:
             )
             try:
                 gone = database.executemany("DELETE FROM item WHERE id = ? AND revision = ?", keys).rowcount
-            except sqlite3.IntegrityError as error:
+            except self._database.IntegrityError as error:
                 raise StaleWrite(f"{self.path}: nothing was withdrawn: {error}.") from error
             if gone != len(keys):
                 raise StaleWrite(f"{self.path}: nothing was withdrawn, for some of the items are not there.")
@@ -282,6 +321,8 @@ class Writer:
         """Return the jobs in some states (all of them for None), in the manifest's order."""
         if states is None:
             return self._read_jobs("ORDER BY position, revision")
+        if not states:
+            return []
         names = [state.value for state in states]
         marks = ",".join("?" * len(names))
         return self._read_jobs(f"WHERE state IN ({marks}) ORDER BY position, revision", names)
@@ -306,17 +347,17 @@ class Writer:
     def planned_counts(self, chosen: Container[str] | None) -> Counter[tuple[str, str]]:
         """Return by provider and model how many of the chosen items (of all, for None) wait to be submitted."""
         if chosen is None:
-            query = "SELECT provider, model, count(*) FROM item WHERE state = 'planned' GROUP BY provider, model"
+            query = f"SELECT provider, model, count(*) FROM item WHERE {self._waiting} GROUP BY provider, model"  # noqa: S608
             return Counter({(provider, model): count for provider, model, count in self._ask(query)})
-        query = "SELECT id, provider, model FROM item WHERE state = 'planned'"
+        query = f"SELECT id, provider, model FROM item WHERE {self._waiting}"  # noqa: S608 - a literal of this class
 
         def count() -> Counter[tuple[str, str]]:
             rows_found = self._database.execute(query)
             return Counter((provider, model) for item_id, provider, model in rows_found if item_id in chosen)
 
-        return patiently(self.path, self.tell, count)
+        return self._patiently(count)
 
-    def planned_after(self, provider: str, at: tuple[int, int], most: int) -> list[PlannedHead]:
+    def planned_after(self, provider: str, at: tuple[int, int], most: int, chosen: Container[str] | None) -> Page:
         """Return the next items of a provider that wait to be submitted, in the manifest's order."""
         query = (
             "SELECT id, revision, model, position, rowid FROM item WHERE state = 'planned' AND provider = ? "
@@ -324,7 +365,44 @@ class Writer:
         )
         position, row = at
         found = self._ask(query, (provider, position, position, row, position, most))
-        return [PlannedHead(item_id, revision, model, (*where,)) for item_id, revision, model, *where in found]
+        heads = [PlannedHead(item_id, revision, model, (*where,)) for item_id, revision, model, *where in found]
+        return Page(
+            heads=[head for head in heads if chosen is None or head.item_id in chosen],
+            at=heads[-1].at if heads else at,
+            is_last=len(found) < most,
+        )
+
+    # What there is only where several runs may be at work
+
+    def renew(self) -> None:
+        """Renew this run's lease."""
+
+    def keep_company(self) -> Company:
+        """Renew this run's lease, and take over from those who did not renew theirs."""
+        return ALONE
+
+    def take_over(self, states: Collection[State], accounts: Collection[str] | None) -> list[Job]:  # noqa: ARG002
+        """Return the jobs in some states that no run at work has, and make them this run's."""
+        return self.jobs(list(states))
+
+    def give_back(self, provider: str | None = None) -> None:
+        """Let others have the items that this run has and that wait to be submitted."""
+
+    def at_work(self) -> set[int]:
+        """Return the epochs of the runs at work."""
+        return {self.epoch}
+
+    def stored_parts(self) -> set[str]:
+        """Return the names of the part files that hold clips which are not published yet."""
+        query = "SELECT part FROM clip WHERE state = 'stored'"
+        return {part for (part,) in self._ask(query)}
+
+    def lock(self, purpose: str) -> bool:  # noqa: ARG002
+        """Become the only run that does something; tell whether that could be had at once."""
+        return True
+
+    def unlock(self, purpose: str) -> None:
+        """Let others do it."""
 
     def not_uploaded(self, store: str) -> list[tuple[str, int]]:
         """Return the id and revision of every finished job with a clip of which a store has no copy."""
@@ -332,7 +410,7 @@ class Writer:
 
     def undecoded(self) -> list[tuple[str, int]]:
         """Return the id and revision of every finished job with a clip that no decoder has seen."""
-        return patiently(self.path, self.tell, lambda: rows.undecoded(self._database))
+        return self._patiently(lambda: rows.undecoded(self._database))
 
     def committed_usd(self) -> float:
         """Return what is spent, reserved or in doubt, over all items."""
@@ -360,7 +438,10 @@ class Writer:
         return bool(self._ask(query, values))
 
     def _ask(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        return patiently(self.path, self.tell, lambda: self._database.execute(query, values).fetchall())
+        return self._patiently(lambda: self._database.execute(query, values).fetchall())
 
     def _read_jobs(self, where: str, values: Sequence[Any] = ()) -> list[Job]:
-        return patiently(self.path, self.tell, lambda: list(rows.read_jobs(self._database, where, values)))
+        return self._patiently(lambda: list(rows.read_jobs(self._database, where, values)))
+
+    def _patiently(self, work: Callable[[], T]) -> T:
+        return patiently(self.path, self.tell, work)

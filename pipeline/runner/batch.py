@@ -18,6 +18,7 @@ from pipeline.jobs.state import IN_DOUBT, UNSUCCESSFUL, State
 from pipeline.ledger.results import rewrite_results
 from pipeline.runner.cleanup import clean_up_delivered
 from pipeline.runner.collect import fetch_outputs
+from pipeline.runner.company import Colleagues, greet
 from pipeline.runner.expiry import by_expiry, countdown
 from pipeline.runner.lane import Lane
 from pipeline.runner.looks import look_at_jobs
@@ -26,7 +27,7 @@ from pipeline.runner.recover import recover
 from pipeline.runner.submit import submit_planned
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Container, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
 
     from pipeline.jobs.job import Job
     from pipeline.runner.context import RunContext, Seat
@@ -79,14 +80,17 @@ class BatchRun:
             ClipmillError: what could not be helped, after all answers under way were written down.
         """
         make_folder(self.run.effects.files, self.run.folder.clips)
-        await recover(self.run, {name: seat.capabilities for name, seat in self.seats.items()})
+        if self.run.ledger.is_shared:
+            await greet(self.run, await self.run.ledger.keep_company())
+        capabilities = {name: seat.capabilities for name, seat in self.seats.items()}
+        attached = await recover(self.run, capabilities, {seat.account for seat in self.seats.values()})
         await self._fill_lanes()
         if self.run.decoding is not None:
             await self.run.decoding.add_earlier()
         if self.run.uploading is not None:
             await self.run.uploading.add_earlier()
         await self._stop_a_crash_loop()
-        problems = await self._until_done_or_stopped()
+        problems = await self._until_done_or_stopped(attached)
         problems += await self._finish_billing()
         try:
             await self.rewrite_results()
@@ -156,15 +160,18 @@ class BatchRun:
                     lane.changed()
             gap_s = now_s
 
-    async def _until_done_or_stopped(self) -> list[BaseException]:
+    async def _until_done_or_stopped(self, attached: Sequence[Job]) -> list[BaseException]:
         """Run the lanes; return what ended them early."""
         loop = asyncio.get_running_loop()
-        work = loop.create_task(self._run_lanes())
+        work = loop.create_task(self._run_lanes(attached))
         told = loop.create_task(self.stop.finish.wait())
         results = loop.create_task(self._rewrite_results_now_and_then())
         watch = loop.create_task(self._watch_for_suspension())
         others = [each for each in (self.run.decoding, self.run.uploading) if each is not None]
         beside = {results, *(loop.create_task(each.work()) for each in others)}
+        if self.run.ledger.is_shared:
+            colleagues = Colleagues(run=self.run, lanes=self.lanes, chosen=self.chosen, attach=_attach)
+            beside.add(loop.create_task(colleagues.keep()))
         try:
             await asyncio.wait({work, told, *beside}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -172,8 +179,8 @@ class BatchRun:
                 task.cancel()
         return await _outcomes({work, *beside, watch})
 
-    async def _run_lanes(self) -> None:
-        attached = by_expiry(await self.run.ledger.jobs([State.SUBMITTED, State.CLAIMED]), self.run.effects.clock.now())
+    async def _run_lanes(self, left_behind: Sequence[Job]) -> None:
+        attached = by_expiry(left_behind, self.run.effects.clock.now())
         delivered = await self.run.ledger.uncleaned() if any(lane.cleans_up for lane in self.lanes.values()) else []
         async with asyncio.TaskGroup() as group:
             for lane in self.lanes.values():
@@ -218,8 +225,9 @@ class BatchRun:
         told = {"at": self.run.effects.clock.now().isoformat(), **self.run.progress.to_json()}
         await self.run.ledger.write_meta({"progress": told})
         effects = self.run.effects
-        # Alone: a rewrite that was given up may still be writing.
-        await effects.threads.run_alone("results", rewrite_results, self.run.folder, effects)
+        async with self.run.ledger.alone(self.run.folder.results.name):
+            # Alone here, too: a rewrite that was given up may still be writing.
+            await effects.threads.run_alone("results", rewrite_results, self.run.folder, effects)
         if self.checkpoint is not None:
             await self.checkpoint()
 
@@ -258,16 +266,25 @@ def _leaves(error: BaseException) -> list[BaseException]:
 
 async def _run_lane(lane: Lane, attached: Iterable[Job]) -> None:
     async with asyncio.TaskGroup() as group:
+        lane.group = group
         for job in attached:
-            _attach(lane, job, group)
+            _attach(lane, job)
         group.create_task(submit_planned(lane, group))
-        group.create_task(look_at_jobs(lane, group))
+        group.create_task(_look(lane, group))
         if lane.cleans_up:
             group.create_task(clean_up_delivered(lane))
 
 
-def _attach(lane: Lane, job: Job, group: asyncio.TaskGroup) -> None:
-    """Go on with a job that an earlier run submitted."""
+async def _look(lane: Lane, group: asyncio.TaskGroup) -> None:
+    try:
+        await look_at_jobs(lane, group)
+    finally:
+        lane.group = None
+
+
+def _attach(lane: Lane, job: Job) -> None:
+    """Go on with a job that another run submitted."""
+    assert lane.group is not None
     if job.base_url != lane.seat.base_url:
         variable = lane.seat.capabilities.base_url_variable
         lane.unfinished = f"{job.item_id} was submitted to {job.base_url}; set {variable} to it to go on with it."
@@ -275,4 +292,4 @@ def _attach(lane: Lane, job: Job, group: asyncio.TaskGroup) -> None:
         return
     live = lane.follow(job, look=job.state is State.SUBMITTED)
     if job.state is State.CLAIMED:
-        group.create_task(fetch_outputs(lane, live, job.outputs))
+        lane.group.create_task(fetch_outputs(lane, live, job.outputs))

@@ -72,6 +72,8 @@ class RunContext:
     """Whether the vendors' copies are deleted once a clip is here."""
     max_clip_bytes: int = 2 << 30
     space: Space = field(default_factory=Space)
+    lease_s: float = 30.0
+    """Where several workers share the ledger: for how long each may be silent."""
     decoding: Decoding | None = None
     """Where finished clips are decoded; None where nothing decodes."""
     uploading: Uploading | None = None

@@ -24,8 +24,9 @@ from pipeline.jobs.codec import job_to_json
 from pipeline.jobs.record import IllegalMove, apply
 from pipeline.jobs.state import ClipState, EventKind
 from pipeline.ledger import rows
-from pipeline.ledger.database import open_reader, told_as_our_errors
+from pipeline.ledger.database import told_as_our_errors
 from pipeline.ledger.mark import refuse_restored
+from pipeline.ledger.opening import open_reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from pipeline.effects import Effects, Files
     from pipeline.jobs.event import Event
     from pipeline.jobs.job import Clip, Job
+    from pipeline.ledger.interface import Database
     from pipeline.paths import BatchFolder
 
 NAME = re.compile(r"(?P<id>[A-Za-z0-9](?:[A-Za-z0-9-]|_(?!_)){0,99})(?:__r[0-9]+)?(?:__[0-9]+)?\.mp4")
@@ -104,6 +106,7 @@ def inspect(folder: BatchFolder, effects: Effects, marks: Path | None) -> Inspec
         InputError: there is no ledger of ours there.
         DiskRefused: something is there and cannot be read.
     """
+    there = _names_there(folder, effects.files)  # before the ledger is read: what workers publish meanwhile is in it
     with closing(open_reader(folder.ledger, effects)) as database:
         unsound = list(_unsound(database, folder.ledger))
         if unsound:  # what such a file says of clips is worth nothing
@@ -121,12 +124,14 @@ def inspect(folder: BatchFolder, effects: Effects, marks: Path | None) -> Inspec
                 done += 1
                 size_bytes += clip.size_bytes
             findings += _of_clip(job, clip, folder, effects.files)
-    findings += _foreign(jobs, published, folder, effects.files)
+    findings += _foreign(jobs, published, folder, there)
     return Inspection(findings=tuple(findings), items=len(jobs), clips=done, size_bytes=size_bytes)
 
 
-def _unsound(database: sqlite3.Connection, path: Path) -> Iterator[Finding]:
-    """Have SQLite check its own file."""
+def _unsound(database: Database, path: Path) -> Iterator[Finding]:
+    """Have SQLite check its own file; a server's is the server's affair."""
+    if not isinstance(database, sqlite3.Connection):
+        return
     try:
         told = [text for (text,) in database.execute("PRAGMA integrity_check(20)") if text != "ok"]
         dangling = len(database.execute("PRAGMA foreign_key_check").fetchall())
@@ -139,7 +144,7 @@ def _unsound(database: sqlite3.Connection, path: Path) -> Iterator[Finding]:
         yield Finding(kind=Kind.UNSOUND, says=says)
 
 
-def _restored(database: sqlite3.Connection, folder: BatchFolder, marks: Path, files: Files) -> Iterator[Finding]:
+def _restored(database: Database, folder: BatchFolder, marks: Path, files: Files) -> Iterator[Finding]:
     with told_as_our_errors(folder.ledger):
         (identity,) = database.execute("SELECT value FROM meta WHERE key = 'uuid'").fetchone()
         (last,) = database.execute("SELECT coalesce(max(seq), 0) FROM event").fetchone()
@@ -149,7 +154,7 @@ def _restored(database: sqlite3.Connection, folder: BatchFolder, marks: Path, fi
         yield Finding(kind=Kind.RESTORED, says=str(older))
 
 
-def _drifted(database: sqlite3.Connection, path: Path, jobs: Iterable[Job]) -> Iterator[Finding]:
+def _drifted(database: Database, path: Path, jobs: Iterable[Job]) -> Iterator[Finding]:
     """Replay every item's events and compare what they make with what the ledger says."""
     there = {(job.item_id, job.revision): job for job in jobs}
     query = "SELECT kind, item_id, revision, at, data FROM event ORDER BY item_id, revision, seq"
@@ -206,7 +211,7 @@ def _drift(key: tuple[str, int], why: str) -> Finding:
     return Finding(kind=Kind.DRIFTED, item_id=item_id, revision=revision, says=says)
 
 
-def _overdrawn(database: sqlite3.Connection, path: Path) -> Iterator[Finding]:
+def _overdrawn(database: Database, path: Path) -> Iterator[Finding]:
     """Compare the sum that the cap is held against with the items that it is the sum of."""
     with told_as_our_errors(path):
         (kept,) = database.execute("SELECT committed_micro_usd FROM money").fetchone()
@@ -219,7 +224,7 @@ def _overdrawn(database: sqlite3.Connection, path: Path) -> Iterator[Finding]:
         yield Finding(kind=Kind.DRIFTED, says=says)
 
 
-def _names_ever_given(database: sqlite3.Connection, path: Path) -> set[str]:
+def _names_ever_given(database: Database, path: Path) -> set[str]:
     """Return every name that a clip was ever published under; those of earlier attempts are ours too."""
     query = "SELECT json_extract(data, '$.file') FROM event WHERE kind = ?"
     with told_as_our_errors(path):
@@ -284,13 +289,16 @@ def _finding(kind: Kind, job: Job, clip: Clip, file: str, says: str) -> Finding:
     return Finding(kind=kind, item_id=job.item_id, revision=job.revision, clip_index=clip.index, file=file, says=says)
 
 
-def _foreign(jobs: Iterable[Job], published: set[str], folder: BatchFolder, files: Files) -> Iterator[Finding]:
+def _names_there(folder: BatchFolder, files: Files) -> list[str]:
+    with told_as_disk_refused(f"list {folder.clips}"):
+        return files.names(folder.clips) if files.exists(folder.clips) else []
+
+
+def _foreign(jobs: Iterable[Job], published: set[str], folder: BatchFolder, there: Iterable[str]) -> Iterator[Finding]:
     """Find files that a clip of ours would be named like, and that no clip of ours ever was."""
     items = {job.item_id.lower(): job.item_id for job in jobs}
     ours = published | {clip.file for job in jobs for clip in job.clips if clip.file}
-    with told_as_disk_refused(f"list {folder.clips}"):
-        names = files.names(folder.clips) if files.exists(folder.clips) else []
-    for name in names:
+    for name in there:
         match = NAME.fullmatch(name)
         file = f"{folder.clips.name}/{name}"
         item_id = items.get(match["id"].lower()) if match else None

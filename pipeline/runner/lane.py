@@ -81,6 +81,14 @@ class Lane:
     """Why nothing more is looked at or claimed; what is claimed is still fetched."""
     halted: str = ""
     """Why nothing more is asked at all."""
+    others_at_work: bool = False
+    """Whether other workers have items of the batch that may come to be this run's."""
+    gave_back: bool = False
+    """Whether items that this run would not submit were left to the other workers."""
+    workers: int = 1
+    """How many share the vendor's places."""
+    group: asyncio.TaskGroup | None = None
+    """Where tasks that follow more jobs belong; None while nobody looks at this vendor's jobs."""
     leaving: bool = False
     """Whether the run is stopping: no more calls that can cost money begin."""
     looking: int = 0
@@ -148,7 +156,7 @@ class Lane:
         """
         limits = self.seat.limits
         if limits.in_flight is not None:
-            return limits.in_flight
+            return max(1, limits.in_flight // self.workers)
         rates = [limits.submits_per_minute, limits.looks_per_minute and LOOKS_FOR_FINDING * limits.looks_per_minute]
         rate_per_s = min((rate / 60 for rate in rates if rate), default=None)
         lasting_s = self.schedule.lasting_s(self.now())
@@ -156,7 +164,13 @@ class Lane:
             return IN_FLIGHT
         bunch = limits.submits_per_minute or 0.0
         evenly = 1.25 * rate_per_s * lasting_s * (1 + LAG_SHARE)
-        return max(IN_FLIGHT_LEAST, math.ceil(max(bunch, evenly + bunch / 2)))
+        return max(IN_FLIGHT_LEAST, math.ceil(max(bunch, evenly + bunch / 2) / self.workers))
+
+    def share_with(self, workers: int) -> None:
+        """Keep to this run's share of what the vendor allows at once, where several workers are at it."""
+        self.workers = max(1, workers)
+        most = self.seat.limits.failures_per_30_s
+        self.failures.most = most and max(1, most // self.workers)
 
     def now(self) -> float:
         """Return monotonic seconds."""
@@ -245,7 +259,7 @@ class Lane:
 
     def may_submit(self) -> bool:
         """Tell whether there is, or may again be, something to submit."""
-        return not self.closed and (len(self.planned) > 0 or self.submitting > 0)
+        return not self.closed and (len(self.planned) > 0 or self.submitting > 0 or self.others_at_work)
 
     async def record(self, job: Job | None, kind: EventKind, /, **data: Any) -> Job:
         """Write an event of a job down and return the job as it now is, once that is durable."""

@@ -24,6 +24,8 @@ PAGE = 1_000
 """Items read from the ledger at once, which takes a few thousandths of a second."""
 READY_LEAST = 100
 """With fewer than this that could be taken at once, more are read."""
+BITE = 16
+"""Items that a worker leases at once where several share a ledger."""
 HELD_MOST = 20_000
 """So many are held in memory while they wait for the first of their model; what comes after them waits too."""
 
@@ -48,11 +50,19 @@ class Unread:
 
     async def page(self) -> tuple[list[Head], bool]:
         """Return the next items in the manifest's order, and whether they were the last."""
-        found = await self.ledger.planned_after(self.provider, self._at, PAGE)
-        if found:
-            self._at = found[-1].at
-        heads = [Head(head.item_id, head.revision, head.model) for head in found]
-        return [head for head in heads if self.chosen is None or head.item_id in self.chosen], len(found) < PAGE
+        page = await self.ledger.planned_after(self.provider, self._at, self.page_size, self.chosen)
+        self._at = page.at
+        return [Head(head.item_id, head.revision, head.model) for head in page.heads], page.is_last
+
+    @property
+    def page_size(self) -> int:
+        """How many items are read at once. Where others take of them too, each takes only what it soon submits."""
+        return BITE if self.ledger.is_shared else PAGE
+
+    @property
+    def ready_least(self) -> int:
+        """With fewer than this that could be taken at once, more are read."""
+        return BITE // 2 if self.ledger.is_shared else READY_LEAST
 
 
 @dataclass
@@ -99,7 +109,8 @@ class Planned:
             return False
         busy = self._closed | self._trying
         ready = sum(len(queue) for model, queue in self._queues.items() if model not in busy)
-        return ready < READY_LEAST and sum(map(len, self._queues.values())) < HELD_MOST
+        least = self.source.ready_least if self.source is not None else READY_LEAST
+        return ready < least and sum(map(len, self._queues.values())) < HELD_MOST
 
     async def read_on(self) -> None:
         """Read the next items from the ledger."""

@@ -8,6 +8,7 @@ part files   of earlier runs, untrusted: removed
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.clips.publish import Settled, publish_clip, settle_stored, sweep_parts
@@ -20,7 +21,7 @@ from pipeline.runner.collect import publish_under_free_name
 from pipeline.runner.lane import failure
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from pipeline.jobs.job import Clip, Job
     from pipeline.providers.base import Capabilities
@@ -30,24 +31,35 @@ HOME = frozenset({Settled.PUBLISHED, Settled.ADOPTED})
 INTERRUPTED = "The run ended before the answer was written down."
 
 
-async def recover(run: RunContext, capabilities: Mapping[str, Capabilities]) -> None:
-    """Bring every job into a state from which the lanes can go on.
+async def recover(
+    run: RunContext, capabilities: Mapping[str, Capabilities], accounts: Collection[str] | None = None
+) -> list[Job]:
+    """Bring every job that no run at work has into a state from which the lanes can go on.
 
     Args:
-        run: the run that begins; nothing of it is under way yet.
+        run: the run that takes them up; where it shares a ledger, it may be at work already.
         capabilities: of every provider that the ledger names.
+        accounts: the fingerprints of the keys that it can go on with; None for any.
+
+    Returns:
+        The jobs that are at a vendor and are to be gone on with, in the manifest's order.
     """
-    for job in await run.ledger.jobs([State.SUBMITTING]):
+    for job in await run.ledger.take_over([State.SUBMITTING]):
         await _submit_cut_short(run, job, capabilities[job.provider])
-    for job in await run.ledger.jobs([State.CLAIMING]):
+    for job in await run.ledger.take_over([State.CLAIMING]):
         told = failure("interrupted", INTERRUPTED, Billing.UNKNOWN)
         await _record(run, job, EventKind.CLAIM_LOST, failure=told)
         run.progress.note(f"{job.item_id} is in doubt: {INTERRUPTED} It is held, and counted as spent.")
-    for job in await run.ledger.jobs([State.SUBMITTED, State.CLAIMED]):
+    attached = []
+    for job in await run.ledger.take_over([State.SUBMITTED, State.CLAIMED], accounts):
         for clip in job.clips:
             if clip.state is ClipState.STORED:
                 job = await _settle(run, job, clip)
-    await run.effects.threads.run(_sweep, run)
+        if job.state in {State.SUBMITTED, State.CLAIMED}:
+            attached.append(job)
+    at_work, stored = await run.ledger.parts_in_use()
+    await run.effects.threads.run(_sweep, run, at_work, stored)
+    return attached
 
 
 async def _submit_cut_short(run: RunContext, job: Job, capabilities: Capabilities) -> None:
@@ -97,8 +109,8 @@ def _published_under_spare_name(run: RunContext, job: Job, clip: Clip) -> str:
     return ""
 
 
-def _sweep(run: RunContext) -> None:
-    sweep_parts(run.effects.files, run.folder.clips, run.ledger.epoch, keep=())
+def _sweep(run: RunContext, at_work: Collection[int], stored: Collection[str]) -> None:
+    sweep_parts(run.effects.files, run.folder.clips, at_work, keep={Path(part).name for part in stored})
 
 
 async def _record(run: RunContext, job: Job, kind: EventKind, /, **data: Any) -> Job:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 SHA256 = "sha256"
 BATCH = "clipmillbatch"
 """The labels of what is ours: its digest, and the id of the ledger that knows it."""
-READ_BYTES = 1 << 20
+RACES_MOST = 5
+"""Workers that share a ledger may renew the same object at the same moment."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,20 +83,25 @@ async def renew(store: ObjectStore, key: str, content: Content, batch: str) -> b
     """Have an object of this content under a name in the place of whatever this batch had there before.
 
     Returns:
-        False where the name is borne by something that this batch did not put there, or that another just renewed.
+        False where the name is borne by something that this batch did not put there.
 
     Raises:
-        StoreDown, StoreRefused: as `keep`.
+        StoreDown, StoreRefused: as `keep`; also where others renew it again and again meanwhile.
     """
     labels = {SHA256: content.sha256, BATCH: batch}
-    found = await store.look(key)
-    if found is None:
-        return await keep(store, key, content, batch) is not None
-    if found.labels.get(BATCH) != batch:
-        return False
-    if found.labels.get(SHA256) == content.sha256 and found.size_bytes == len(content.data):
-        return True
-    return await store.replace(key, content.data, labels, content.media_type, found) is not None
+    for _ in range(RACES_MOST):
+        found = await store.look(key)
+        if found is not None and found.labels.get(BATCH) != batch:
+            return False
+        if found is None:
+            done = await store.create(key, content.data, labels, content.media_type)
+        elif found.labels.get(SHA256) == content.sha256 and found.size_bytes == len(content.data):
+            done = found.e_tag
+        else:
+            done = await store.replace(key, content.data, labels, content.media_type, found)
+        if done is not None:
+            return True
+    raise StoreDown(f"{store.url}/{key} is being renewed by others.")
 
 
 def digest_of(data: bytes) -> str:

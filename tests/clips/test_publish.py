@@ -244,13 +244,13 @@ def test_only_our_own_parts_of_other_runs_are_swept() -> None:
         files.plant(BATCH.root / name, b"x")
     files.plant_link(BATCH.clips / ".link.0.1.part")
     files.plant_folder(BATCH.clips / ".folder.0.1.part")
-    swept = sweep_parts(files, BATCH.clips, 3, keep={stored})
+    swept = sweep_parts(files, BATCH.clips, {3}, keep={stored})
     assert sorted(swept) == sorted(Path(name).name for name in ours)
     assert files.names(BATCH.clips) == sorted([*spared, ".link.0.1.part", ".folder.0.1.part"])
 
 
 def test_sweeping_a_folder_that_does_not_exist_yet_is_nothing() -> None:
-    assert sweep_parts(MemoryFiles(), BATCH.clips, 1, keep=()) == ()
+    assert sweep_parts(MemoryFiles(), BATCH.clips, {1}, keep=()) == ()
 
 
 def test_a_sweep_that_the_disk_refuses_is_told() -> None:
@@ -261,7 +261,7 @@ def test_a_sweep_that_the_disk_refuses_is_told() -> None:
     files = files_with(part=CLIP)
     files.on_call = refuse
     with pytest.raises(DiskRefused, match="sweep old part files"):
-        sweep_parts(files, BATCH.clips, 2, keep=())
+        sweep_parts(files, BATCH.clips, {2}, keep=())
 
 
 def test_real_files_settle_as_those_in_memory_do(tmp_path: Path) -> None:

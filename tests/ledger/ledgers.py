@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.effects import Effects, SystemFiles, open_database, system
 from pipeline.jobs.state import EventKind
+from pipeline.ledger.database import open_writer
 from pipeline.ledger.store import Ledger
 from tests.jobs.histories import HERE, event, planned, price, receipt
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from pipeline.jobs.event import Event
     from pipeline.jobs.job import Job
+    from pipeline.ledger.interface import Database
     from pipeline.paths import BatchFolder
 
 E = EventKind
@@ -102,6 +104,15 @@ class Machine:
         """Return what a stranger's connection sees."""
         with closing(sqlite3.connect(self.path)) as database:
             return database.execute(query, values).fetchall()
+
+    def change(self, statement: str) -> None:
+        """Do what a stranger with the right to do it could do."""
+        with closing(sqlite3.connect(self.path)) as database, database:
+            database.execute(statement)
+
+    def open_writer(self) -> Database:
+        """Connect as a writer does."""
+        return open_writer(self.path, self.effects)
 
     def kinds(self, item_id: str = "fox") -> list[str]:
         """Return the kinds of an item's events, as a stranger sees them."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,12 +12,14 @@ from pipeline.ledger.reader import reading
 from tests.jobs.histories import HERE, outputs, planned, price, receipt, stored
 from tests.jobs.histories import told as failed
 from tests.ledger.ledgers import Machine, follow, names, plan, start
+from tests.ledger.shared import BOTH
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from pipeline.ledger.reader import Reader
 
+STORES = BOTH
 E, S = EventKind, State
 PLANNED = (E.ITEM_PLANNED, planned())
 STARTED = (E.SUBMIT_STARTED, HERE | price(3.2))
@@ -145,8 +146,7 @@ async def test_an_item_of_unknown_price_counts_as_unpriced_once_it_may_have_cost
 async def test_a_batch_that_never_began_is_summed_up_as_nothing(machine: Machine) -> None:
     async with machine.ledger():
         pass
-    with closing(sqlite3.connect(machine.path)) as database, database:
-        database.execute("DELETE FROM run")
+    machine.change("DELETE FROM run")
 
     with reading(machine.path, machine.effects) as reader:
         summary = reader.summary()
@@ -155,22 +155,22 @@ async def test_a_batch_that_never_began_is_summed_up_as_nothing(machine: Machine
         assert reader.providers() == []
 
 
-async def test_reading_lets_the_file_go_at_its_end(machine: Machine) -> None:
-    async with machine.ledger() as ledger:
+async def test_reading_lets_the_file_go_at_its_end(sqlite_machine: Machine) -> None:
+    async with sqlite_machine.ledger() as ledger:
         await ledger.record(*start(await ledger.record(*plan())))
 
-    with reading(machine.path, machine.effects) as reader:
+    with reading(sqlite_machine.path, sqlite_machine.effects) as reader:
         assert names(list(reader.jobs())) == ["fox"]
 
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
-        machine.connections[-1].execute("SELECT 1")
+        sqlite_machine.connections[-1].execute("SELECT 1")
 
 
-async def test_a_reader_that_pauses_between_two_jobs_holds_no_writer_up(machine: Machine) -> None:
-    async with machine.ledger() as ledger:
+async def test_a_reader_that_pauses_between_two_jobs_holds_no_writer_up(sqlite_machine: Machine) -> None:
+    async with sqlite_machine.ledger() as ledger:
         await ledger.record_all([plan(f"i{number}") for number in range(1000)])
-        machine.connections[-1].execute("PRAGMA busy_timeout = 0")
-        with reading(machine.path, machine.effects) as reader:
+        sqlite_machine.connections[-1].execute("PRAGMA busy_timeout = 0")
+        with reading(sqlite_machine.path, sqlite_machine.effects) as reader:
             jobs = reader.jobs()
             next(jobs)
 

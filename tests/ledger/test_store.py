@@ -15,11 +15,13 @@ from pipeline.ledger.writer import BEFORE_ALL, DuplicateJob, OverBudget
 from tests.jobs.histories import BEGAN, HERE, outputs, planned, price, receipt, stored
 from tests.jobs.histories import told as failed
 from tests.ledger.ledgers import accept, follow, move, names, plan, start, told
+from tests.ledger.shared import BOTH
 
 if TYPE_CHECKING:
     from pipeline.ledger.store import Ledger
     from tests.ledger.ledgers import Machine
 
+STORES = BOTH
 E, S = EventKind, State
 
 
@@ -313,10 +315,10 @@ async def test_what_the_vendor_charged_is_written_even_past_the_cap(machine: Mac
 # A run that takes over
 
 
-async def test_a_run_that_takes_over_makes_every_write_of_the_older_one_stale(machine: Machine) -> None:
-    older = await machine.open()
+async def test_a_run_that_takes_over_makes_every_write_of_the_older_one_stale(sqlite_machine: Machine) -> None:
+    older = await sqlite_machine.open()
     job = await older.record(*plan())
-    newer = await machine.open()
+    newer = await sqlite_machine.open()
 
     with pytest.raises(StaleWrite, match="run 2 has taken over from run 1"):
         await older.record(*start(job))
@@ -329,21 +331,21 @@ async def test_a_run_that_takes_over_makes_every_write_of_the_older_one_stale(ma
     await newer.close("finished")
 
     assert (older.epoch, newer.epoch) == (1, 2)
-    assert machine.kinds() == ["item_planned", "submit_started"]
-    assert machine.ask("SELECT epoch FROM event") == [(1,), (2,)]
-    assert machine.ask("SELECT epoch, outcome FROM run") == [(1, None), (2, "finished")]
+    assert sqlite_machine.kinds() == ["item_planned", "submit_started"]
+    assert sqlite_machine.ask("SELECT epoch FROM event") == [(1,), (2,)]
+    assert sqlite_machine.ask("SELECT epoch, outcome FROM run") == [(1, None), (2, "finished")]
     assert started.attempt == 1
 
 
-async def test_an_outcome_of_an_older_run_is_not_saved_anywhere_either(machine: Machine) -> None:
-    older = await machine.open()
+async def test_an_outcome_of_an_older_run_is_not_saved_anywhere_either(sqlite_machine: Machine) -> None:
+    older = await sqlite_machine.open()
     job = await older.record(*start(await older.record(*plan())))
-    newer = await machine.open()
+    newer = await sqlite_machine.open()
 
     with pytest.raises(StaleWrite):
         await older.record(*accept(job))
 
-    assert not machine.folder.emergency.exists()
+    assert not sqlite_machine.folder.emergency.exists()
     await older.close("finished")
     await newer.close("finished")
 
@@ -384,9 +386,11 @@ async def test_jobs_come_in_the_order_of_the_manifest(machine: Machine) -> None:
         assert names(await ledger.jobs([S.SUBMITTING, S.PLANNED])) == ["c", "b", "b", "a"]
         assert await ledger.jobs([]) == []
         waiting = await ledger.planned_after("modelmax", BEFORE_ALL, 2)
-        assert [head[:3] for head in waiting] == [("b", 1, "veo-3"), ("b", 2, "veo-3")]
-        assert [head.item_id for head in await ledger.planned_after("modelmax", waiting[-1].at, 2)] == ["a"]
-        assert await ledger.planned_after("venice", BEFORE_ALL, 2) == []
+        assert [head[:3] for head in waiting.heads] == [("b", 1, "veo-3"), ("b", 2, "veo-3")]
+        assert not waiting.is_last
+        rest = await ledger.planned_after("modelmax", waiting.at, 2)
+        assert ([head.item_id for head in rest.heads], rest.is_last) == (["a"], True)
+        assert (await ledger.planned_after("venice", BEFORE_ALL, 2)).heads == []
 
 
 async def test_jobs_are_counted_by_state_and_what_waits_by_model(machine: Machine) -> None:
@@ -516,31 +520,31 @@ async def test_a_revision_may_want_the_name_that_an_earlier_one_got_instead_of_i
 # Failures of the disk
 
 
-async def test_a_failed_commit_refuses_every_new_beginning_from_then_on(machine: Machine) -> None:
-    ledger = await machine.open()
+async def test_a_failed_commit_refuses_every_new_beginning_from_then_on(sqlite_machine: Machine) -> None:
+    ledger = await sqlite_machine.open()
     fox = await ledger.record(*plan("fox"))
-    machine.fill_the_disk()
+    sqlite_machine.fill_the_disk()
 
     with pytest.raises(DiskRefused, match=r"cannot be written: database or disk is full.*then run the same command"):
         await ledger.record(*plan("deer", prompt="x" * 100_000))
     with pytest.raises(DiskRefused):
         await ledger.record(*start(fox), lambda: pytest.fail("nothing may follow it"))
-    machine.make_room()
+    sqlite_machine.make_room()
     with pytest.raises(DiskRefused):
         await ledger.record(*start(fox))
 
     await ledger.close("finished")
-    assert machine.ask("SELECT outcome FROM run") == [(None,)], "a run that could not write has not said goodbye"
-    assert machine.kinds("deer") == []
-    async with machine.ledger() as again:
+    assert sqlite_machine.ask("SELECT outcome FROM run") == [(None,)], "a run that could not write has not said goodbye"
+    assert sqlite_machine.kinds("deer") == []
+    async with sqlite_machine.ledger() as again:
         assert (await again.record(*start(await again.job("fox", 1)))).state is S.SUBMITTING
 
 
-async def test_a_goodbye_that_cannot_be_written_still_closes_the_file(machine: Machine) -> None:
-    ledger = await machine.open()
-    mine = machine.connections[-1]
+async def test_a_goodbye_that_cannot_be_written_still_closes_the_file(sqlite_machine: Machine) -> None:
+    ledger = await sqlite_machine.open()
+    mine = sqlite_machine.connections[-1]
     mine.execute("PRAGMA busy_timeout = 0")
-    stranger = machine.effects.open_database(machine.path)
+    stranger = sqlite_machine.effects.open_database(sqlite_machine.path)
     stranger.execute("BEGIN IMMEDIATE")
 
     with pytest.raises(DiskRefused):
@@ -551,10 +555,10 @@ async def test_a_goodbye_that_cannot_be_written_still_closes_the_file(machine: M
 
 
 @pytest.mark.parametrize("write", ["write_meta", "place", "withdraw"])
-async def test_a_failed_write_beside_the_queue_leaves_no_transaction_open(machine: Machine, write: str) -> None:
-    async with machine.ledger() as ledger:
+async def test_a_failed_write_beside_the_queue_leaves_no_transaction_open(sqlite_machine: Machine, write: str) -> None:
+    async with sqlite_machine.ledger() as ledger:
         job = await ledger.record(*plan())
-        mine = machine.connections[-1]
+        mine = sqlite_machine.connections[-1]
         mine.execute("CREATE TEMP TRIGGER t BEFORE UPDATE ON item BEGIN SELECT RAISE(FAIL, 'no'); END")
         mine.execute("CREATE TEMP TRIGGER u BEFORE INSERT ON meta BEGIN SELECT RAISE(FAIL, 'no'); END")
         mine.execute("CREATE TEMP TRIGGER v BEFORE DELETE ON item BEGIN SELECT RAISE(FAIL, 'no'); END")
@@ -573,7 +577,7 @@ async def test_a_move_that_the_database_alone_refuses_stops_the_run(machine: Mac
     """The code's table and the database's are the same; where a bug parts them, nothing more is bought."""
     ledger = await machine.open()
     job = await ledger.record(*plan())
-    machine.connections[-1].execute("DELETE FROM move WHERE event = 'submit_started'")
+    machine.change("DELETE FROM move WHERE event = 'submit_started'")
 
     with pytest.raises(Exception, match="fox: the ledger refused submit_started: illegal move of an item"):
         await ledger.record(*start(job))

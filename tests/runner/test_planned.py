@@ -105,6 +105,8 @@ def test_while_a_model_is_tried_the_others_go_on_and_it_takes_its_place_again_af
 class Shelf:
     """What a ledger has, handed out in pages of three."""
 
+    ready_least = READY_LEAST
+
     def __init__(self, *heads: Head, counts: Counter[str] | None = None) -> None:
         self.heads = list(heads)
         self.pages = 0

@@ -1,0 +1,71 @@
+"""Ledgers in PostgreSQL, with the same face as those in a file: statements to be watched, and a stranger's view."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from pipeline.effects import connect_postgres
+from pipeline.ledger.postgres.address import bind
+from pipeline.ledger.postgres.connection import PostgresDatabase, translated
+from pipeline.ledger.postgres.layout import open_writer
+from tests.ledger.ledgers import Machine
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from tests.support.postgres import Server
+
+BOTH = ("sqlite", "shared")
+
+
+@dataclass
+class SharedMachine(Machine):
+    """A machine whose batch's ledger is in a server. The mutable state, beside a machine's: the sessions opened."""
+
+    server: Server = None  # type: ignore[assignment]
+    sessions: list[psycopg.Connection[Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.effects = replace(self.effects, open_postgres=self._connect)
+        self.address, _ = bind(self.folder, self.server.dsn, self.effects.files, lambda address, password: None)
+
+    def __init__(self, folder: Any, server: Server) -> None:
+        self.server, self.sessions = server, []
+        super().__init__(folder)
+
+    def _connect(self, dsn: str) -> psycopg.Connection[Any]:
+        session = connect_postgres(dsn)
+        execute = session.execute
+
+        def watched(query: Any, *rest: Any, **more: Any) -> Any:
+            self.statements.append(str(query))
+            return execute(query, *rest, **more)
+
+        session.execute = watched  # type: ignore[method-assign]
+        self.sessions.append(session)
+        return session
+
+    def ask(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Return what a stranger's connection sees."""
+        with closing(self.server.connect(self.address.schema)) as database:
+            if not values:
+                return database.execute(query).fetchall()  # type: ignore[call-overload]
+            return database.execute(translated(query), values).fetchall()  # type: ignore[call-overload]
+
+    def change(self, statement: str) -> None:
+        """Do what a stranger with the right to do it could do."""
+        with closing(self.server.connect(self.address.schema)) as database:
+            database.execute(statement)  # type: ignore[call-overload]
+
+    def open_writer(self) -> PostgresDatabase:
+        """Connect as a writer does."""
+        return open_writer(self.address, self.effects)
+
+    def close(self) -> None:
+        self.effects.threads.close()
+        for session in self.sessions:
+            session.close()
+        self.server.drop(self.address.schema)
