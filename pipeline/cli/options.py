@@ -67,6 +67,15 @@ def ledger_options(command: F) -> F:
     )(command)
 
 
+def metrics_option(command: F) -> F:
+    """Add `--metrics`."""
+    return click.option(
+        "--metrics",
+        metavar="TARGET",
+        help="Tell the run's figures to Prometheus: FILE.prom for node_exporter, or an address such as 127.0.0.1:9464.",
+    )(command)
+
+
 def json_option(command: F) -> F:
     """Add `--json`."""
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")(command)

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli.options import allow_inputs_option, json_option, ledger_options, money_options, store_option
+from pipeline.cli.options import (
+    allow_inputs_option,
+    json_option,
+    ledger_options,
+    metrics_option,
+    money_options,
+    store_option,
+)
 
 if TYPE_CHECKING:
     from pipeline.errors import Exit
@@ -20,6 +27,7 @@ if TYPE_CHECKING:
 @ledger_options
 @allow_inputs_option
 @store_option
+@metrics_option
 @money_options
 @json_option
 def command(
@@ -29,6 +37,7 @@ def command(
     lease: float,
     allow_inputs: tuple[Path, ...],
     store: str | None,
+    metrics: str | None,
     max_cost: float | None,
     yes: bool,
     as_json: bool,
@@ -41,6 +50,7 @@ def command(
     For example:   clipmill resume output/coral-reefs
     """
     from pipeline.cli.keys import environment
+    from pipeline.cli.metrics import parse_target
     from pipeline.cli.session import Order, carry_out
     from pipeline.effects import system
     from pipeline.ledger.reader import reading
@@ -59,6 +69,7 @@ def command(
         allowed=allow_inputs,
         max_cost_usd=max_cost,
         store=store,
+        metrics=parse_target(metrics) if metrics else None,
         yes=yes,
         as_json=as_json,
         speed=speed,

@@ -19,6 +19,7 @@ from pipeline.cli.decoded import cores, decoding_beside
 from pipeline.cli.descriptors import make_room, needed
 from pipeline.cli.elsewhere import note_folder
 from pipeline.cli.epoch import begin_epoch
+from pipeline.cli.metrics import Target, telling
 from pipeline.cli.pricing import Wish, price
 from pipeline.cli.rehearsal import sandbox_child
 from pipeline.cli.seats import make_seats
@@ -38,6 +39,7 @@ from pipeline.providers.registry import account_from, find_provider
 from pipeline.runner.batch import BatchRun, Outcome
 from pipeline.runner.cleanup import vendors_to_ask
 from pipeline.runner.context import RunContext
+from pipeline.runner.meter import Meter
 from pipeline.runner.money import KeptQuotes
 from pipeline.runner.progress import Progress
 from pipeline.runner.reconcile import OnChange, compare, refuse_undecided, write_plan
@@ -74,6 +76,8 @@ class Order:
     """Whether the plan was made with what is known of the models."""
     store: str | None = None
     """Where clips are uploaded to; None for where they were so far."""
+    metrics: Target | None = None
+    """Where the run's figures are told; None for nowhere."""
     ledger: str | None = None
     """The address of a ledger that several workers share; None for what the folder has."""
     lease_s: float = LEASE_S
@@ -143,7 +147,8 @@ async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) 
             decoding_beside(ledger, folder, settings.accept, effects, progress.note, max(1, cores() - 1))
         )
         turns = decoding.turns if decoding else None
-        uploading = await uploading_to(store, ledger, folder, effects, progress, turns)
+        meter = Meter()
+        uploading = await uploading_to(store, ledger, folder, effects, progress, meter, turns)
         context = RunContext(
             ledger=ledger,
             folder=folder,
@@ -152,6 +157,7 @@ async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) 
             effects=effects,
             prices=prices,
             progress=progress,
+            meter=meter,
             decoding=decoding,
             uploading=uploading,
             cleanup=settings.cleanup,
@@ -160,7 +166,8 @@ async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) 
         stop = Stop()
         listen(stop)
         run = BatchRun(run=context, seats=seats, chosen=order.chosen, stop=stop, checkpoint=epoch.move_mark)
-        async with shown(progress, effects.clock):
+        batch = await ledger.read_meta("name") or folder.root.name
+        async with telling(order.metrics, run, batch), shown(progress, effects.clock):
             with epoch.telling(progress.note):
                 outcome = await run.go()
         epoch.ending = "; ".join(outcome.paused_because) or ("stopped by a signal" if outcome.signal else "finished")

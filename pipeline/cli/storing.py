@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pipeline.effects import Effects
+    from pipeline.jobs.event import Event
+    from pipeline.jobs.job import Job
     from pipeline.ledger.store import Ledger
     from pipeline.paths import BatchFolder
+    from pipeline.runner.meter import Meter
     from pipeline.runner.progress import Progress
     from pipeline.storage.base import ObjectStore
 
@@ -70,6 +73,7 @@ async def uploading_to(
     folder: BatchFolder,
     effects: Effects,
     progress: Progress,
+    meter: Meter,
     turns: Turns | None,
 ) -> Uploading | None:
     """Return what brings finished clips into a store; None where there is none.
@@ -80,13 +84,15 @@ async def uploading_to(
         folder: the batch's.
         effects: what the clips are read with.
         progress: of the run; told of every clip.
+        meter: of the run, too.
         turns: those of whoever else writes about finished jobs; None where nobody does.
     """
     if store is None:
         return None
 
-    def uploaded() -> None:
+    def uploaded(job: Job, event: Event) -> None:
         progress.uploaded += 1
+        meter.moved(job, event)
 
     return Uploading(
         ledger=ledger,

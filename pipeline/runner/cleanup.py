@@ -139,7 +139,7 @@ async def _clean_up(lane: Lane, job: Job) -> str:
                 if answer.locked_out:
                     lane.submits.pause(lane.now(), wait_s)
                     lane.looks.pause(lane.now(), wait_s)
-                lane.run.progress.throttled += 1
+                lane.throttled()
             case NotSent(message=why) | Transient(message=why):
                 await lane.rest(lane.scaled(backoff_s(tries, lane.run.effects.random)), until=lane.when_drained)
     return why

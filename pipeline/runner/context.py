@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from pipeline.runner.meter import Meter
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -68,6 +70,8 @@ class RunContext:
     effects: Effects
     prices: Prices
     progress: Progress
+    meter: Meter = field(default_factory=Meter)
+    """What the run has done, counted for programs that watch it."""
     cleanup: bool = False
     """Whether the vendors' copies are deleted once a clip is here."""
     max_clip_bytes: int = 2 << 30

@@ -88,8 +88,8 @@ class Uploading:
     effects: Effects
     note: Callable[[str], None]
     """Given sentences for the user."""
-    uploaded: Callable[[], None]
-    """Called for every clip that came to be in the store."""
+    uploaded: Callable[[Job, Event], None]
+    """Called for every clip that came to be in the store, with the job as it then is."""
     turns: Turns
     at_once: int = AT_ONCE
     left: int = 0
@@ -173,8 +173,8 @@ class Uploading:
             kind, at = EventKind.CLIP_UPLOADED, self.effects.clock.now()
             event = Event(kind=kind, item_id=job.item_id, revision=job.revision, at=at, data=data)
             async with self.turns.at(job.item_id, job.revision) as now:
-                await self.ledger.record(now, event)
-            self.uploaded()
+                after = await self.ledger.record(now, event)
+            self.uploaded(after, event)
 
     async def _upload(self, job: Job, clip: Clip) -> Remote:
         """Have one clip in the store, under its own name or the next that is free; return where it is."""

@@ -21,6 +21,7 @@ from pipeline.runner.batch import RESULTS_EVERY_S, BatchRun, Outcome
 from pipeline.runner.cleanup import vendors_to_ask
 from pipeline.runner.context import LaneLimits, RunContext, Seat
 from pipeline.runner.decoding import Decoding
+from pipeline.runner.meter import Meter
 from pipeline.runner.money import Prices
 from pipeline.runner.progress import Progress
 from pipeline.runner.reconcile import OnChange, compare, refuse_undecided, write_plan
@@ -154,6 +155,8 @@ class Batch:
     base_urls: dict[str, str] = field(default_factory=lambda: BASE_URLS)
     progress: Progress = field(default_factory=Progress)
     """That of the latest run."""
+    meter: Meter = field(default_factory=Meter)
+    """That of the latest run, too."""
     decoders: Decodes | None = None
     """What decodes finished clips; None for nothing."""
     bucket: Bucket | None = None
@@ -197,7 +200,8 @@ class Batch:
         decoding = Decoding(ledger, folder.root, self.decoders, effects.clock, progress.note) if self.decoders else None
         store = MemoryStore(self.bucket, self.store_url) if self.bucket else None
         turns = decoding.turns if decoding else None
-        uploading = await uploading_to(store, ledger, folder, effects, progress, turns)
+        meter = self.meter = Meter()
+        uploading = await uploading_to(store, ledger, folder, effects, progress, meter, turns)
         context = RunContext(
             ledger=ledger,
             folder=folder,
@@ -205,6 +209,7 @@ class Batch:
             effects=effects,
             prices=Prices(listed=self.prices, quotes=dict(self.quotes)),
             progress=progress,
+            meter=meter,
             decoding=decoding,
             uploading=uploading,
             cleanup=self.cleanup,
