@@ -17,7 +17,8 @@ from pipeline import __version__
 from pipeline.durable import write_atomically
 from pipeline.errors import DiskRefused, InputError
 from pipeline.ledger.reader import reading
-from pipeline.runner.meter import Family, Type, lane_families, totals_families, upload_families
+from pipeline.runner.gauges import lane_families, totals_families, upload_families
+from pipeline.runner.meter import Family, Type
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator

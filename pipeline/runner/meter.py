@@ -11,16 +11,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from pipeline.jobs.state import IN_DOUBT, EventKind
+from pipeline.jobs.state import EventKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from pipeline.jobs.event import Event
     from pipeline.jobs.job import Job
-    from pipeline.ledger.reader import Totals
-    from pipeline.runner.lane import Lane
-    from pipeline.runner.uploading import Uploading
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -87,7 +84,7 @@ class Meter:
 
     def moved(self, job: Job, event: Event) -> None:
         """Count an event of a job, which became durable."""
-        whose = _labels(provider=job.provider, model=job.request.model)
+        whose = labels_of(provider=job.provider, model=job.request.model)
         kind, data = event.kind, event.data
         if kind is EventKind.SUBMIT_STARTED:
             self._add("clipmill_submits_total", whose)
@@ -110,17 +107,17 @@ class Meter:
 
     def looked(self, job: Job) -> None:
         """Count a look."""
-        self._add("clipmill_looks_total", _labels(provider=job.provider, model=job.request.model))
+        self._add("clipmill_looks_total", labels_of(provider=job.provider, model=job.request.model))
 
     def found(self, job: Job, unseen_s: float) -> None:
         """Count a job that a look found finished, and for how long it had been, in expectation."""
-        whose = _labels(provider=job.provider, model=job.request.model)
+        whose = labels_of(provider=job.provider, model=job.request.model)
         self.lag_s[whose] += unseen_s  # type: ignore[assignment]  # a Counter counts in halves as well
         self.lags[whose] += 1
 
     def throttled(self, provider: str) -> None:
         """Count an answer that told the run to wait."""
-        self._add("clipmill_throttled_total", _labels(provider=provider))
+        self._add("clipmill_throttled_total", labels_of(provider=provider))
 
     def _add(self, name: str, labels: Labels, more: int = 1) -> None:
         self.counts[name][labels] += more
@@ -137,56 +134,6 @@ class Meter:
         yield Family(name=LAG, type=Type.SUMMARY, says=says, samples=lags)
 
 
-def totals_families(totals: Totals) -> Iterator[Family]:
-    """Yield what the ledger says of the batch's whole life: items, money, the cap."""
-    of = [({"provider": row.provider, "model": row.model}, row) for row in totals.rows]
-    items = [("", {**whose, "state": row.state.value}, float(row.items)) for whose, row in of]
-    yield _gauge("clipmill_items", "Items by the state of each of their revisions.", items)
-    for name, says, doubts in (
-        ("clipmill_committed_usd", "What is spent, reserved or in doubt.", False),
-        ("clipmill_in_doubt_usd", "What is in doubt: it may have been spent.", True),
-    ):
-        sums: Counter[Labels] = Counter()
-        for whose, row in of:
-            sums[_labels(**whose)] += row.committed_micro_usd * (not doubts or row.state in IN_DOUBT)
-        samples = [("", dict(labels), micro / 1_000_000) for labels, micro in sorted(sums.items())]
-        yield _gauge(name, says, samples)
-    if totals.max_cost_usd is not None:
-        yield _gauge("clipmill_cap_usd", "The most that the batch may cost.", [("", {}, totals.max_cost_usd)])
-
-
-def lane_families(lanes: Mapping[str, Lane]) -> Iterator[Family]:
-    """Yield what each provider's lane has under way, what bounds it, and what it waits for."""
-    in_flight, most, rates, left, waits = [], [], [], [], []
-    for name, lane in sorted(lanes.items()):
-        whose, limits, progress = {"provider": name}, lane.seat.limits, lane.run.progress
-        in_flight.append(("", whose, float(len(lane.live))))
-        most.append(("", whose, float(lane.in_flight_most)))
-        for call, rate in (("submit", limits.submits_per_minute), ("look", limits.looks_per_minute)):
-            if rate is not None:
-                rates.append(("", {**whose, "call": call}, rate / 60))
-        remaining_s = progress.remaining_s.get(name)
-        if remaining_s is not None:
-            left.append(("", whose, remaining_s))
-        if name in progress.binding:
-            waits.append(("", {**whose, "limit": progress.binding[name].value}, 1.0))
-    yield _gauge("clipmill_in_flight", "Jobs at the provider.", in_flight)
-    yield _gauge("clipmill_in_flight_limit", "The most jobs that may be at the provider at once.", most)
-    yield _gauge("clipmill_calls_limit_per_second", "How often a call may be made, on the average of a minute.", rates)
-    yield _gauge("clipmill_remaining_seconds", "About how long the provider's items will take.", left)
-    yield _gauge("clipmill_waiting", "1 for the limit that the run waits for.", waits)
-
-
-def upload_families(uploading: Uploading) -> Iterator[Family]:
-    """Yield what is still to be uploaded, and whether the store lets it."""
-    yield _gauge("clipmill_items_to_upload", "Finished items whose clips go to the store.", [("", {}, uploading.left)])
-    down = float(uploading.down_since is not None or bool(uploading.stopped))
-    yield _gauge("clipmill_store_down", "1 while the store cannot be reached, or refuses.", [("", {}, down)])
-
-
-def _gauge(name: str, says: str, samples: Sequence[tuple[str, Mapping[str, str], float]]) -> Family:
-    return Family(name=name, type=Type.GAUGE, says=says, samples=samples)
-
-
-def _labels(**labels: str) -> Labels:
+def labels_of(**labels: str) -> Labels:
+    """Return labels as a key."""
     return tuple(sorted(labels.items()))

@@ -9,7 +9,8 @@ import pytest
 
 from pipeline.jobs.state import State
 from pipeline.providers.answers import Ambiguous, Throttled
-from pipeline.runner.meter import COUNTERS, Type, totals_families
+from pipeline.runner.gauges import totals_families
+from pipeline.runner.meter import COUNTERS, Type
 from tests.runner.staged import PRICE_USD, PROVIDERS, staged
 from tests.support.batches import MODELS, Batch
 from tests.support.memory_store import Bucket
