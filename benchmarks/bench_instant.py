@@ -3,9 +3,10 @@
 usage: bench_instant.py [CLIPS] [--profile]
 
 The command writes every intent and every answer down before it acts, and brings every clip to the disk; the script
-does neither. Both have 100 jobs at once. The vendor is a process of its own on the same machine, and is fresh for each
-run: the sandbox, whose clips have some kilobytes, or a server that hands out clips of 4 MiB. ModelMax bills the claim,
-Venice the submit. With `--profile` the command alone is run, under cProfile, and its dearest functions are printed.
+does neither. Where a row says so, it also decodes every clip to its last frame. Both have 100 jobs at once. The
+vendor is a process of its own on the same machine, and is fresh for each run: the sandbox, whose clips have some
+kilobytes, or a server that hands out clips of 4 MiB. ModelMax bills the claim, Venice the submit. With `--profile`
+the command alone is run, under cProfile, and its dearest functions are printed.
 """
 
 from __future__ import annotations
@@ -43,10 +44,12 @@ def clipmill(
     provider: str = "modelmax",
     limits: dict[str, int] | None = None,
     command: tuple[str, ...] = CLIPMILL,
+    *,
+    decoded: bool = False,
 ) -> Used:
     """Run the real command with the full ledger."""
     told = {"in_flight": IN_FLIGHT, **(UNLIMITED if provider == "venice" else {}), **(limits or {})}
-    manifest = write_manifest(folder / "manifest.yaml", provider, clips, told)
+    manifest = write_manifest(folder / "manifest.yaml", provider, clips, told, decoded=decoded)
     used = run([*command, "run", str(manifest), "-o", str(folder / "batch"), "--yes"], environ_of(origin))
     assert used.exit_code == 0, used
     assert len(list((folder / "batch" / "clips").glob("*.mp4"))) == clips
@@ -90,6 +93,9 @@ def instant(provider: str, clips: int, vendor: Callable[[], AbstractContextManag
         "clipmill run": partial(clipmill, provider=provider),
         "clipmill run, 16 billing calls at once": partial(
             clipmill, provider=provider, limits={"concurrent_billing": 16}
+        ),
+        "... and every frame decoded": partial(
+            clipmill, provider=provider, limits={"concurrent_billing": 16}, decoded=True
         ),
     }
     found: dict[str, list[Used]] = {name: [] for name in ways}

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from aiohttp import web
 
+from benchmarks.serving import serve
+
 
 async def main(path: Path) -> None:
     async def send(_: web.Request) -> web.FileResponse:
@@ -18,14 +20,7 @@ async def main(path: Path) -> None:
 
     app = web.Application()
     app.router.add_get("/{name}", send)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    assert site._server is not None
-    print(f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}", flush=True)  # type: ignore[attr-defined]
-    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
-    await runner.cleanup()
+    await serve(app)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import time
 from aiohttp import web
 
 from benchmarks.laws import Law
+from benchmarks.serving import serve
 from benchmarks.vendor import Gate, LightVendor
 from tests.support.mp4s import minimal
 
@@ -27,14 +28,7 @@ async def main(clip_bytes: int) -> None:
     vendor = LightVendor(at_once, 0, time.monotonic, Gate(0.0, 0.0), clip=minimal(data=bytes(clip_bytes)))
     app = vendor.app()
     app.router.add_post("/api/v1/video/quote", quote)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    assert site._server is not None
-    print(f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}", flush=True)  # type: ignore[attr-defined]
-    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
-    await runner.cleanup()
+    await serve(app)
 
 
 if __name__ == "__main__":

@@ -99,13 +99,17 @@ def environ_of(origin: str) -> dict[str, str]:
     }
 
 
-def write_manifest(path: Path, provider: str, clips: int, limits: Mapping[str, int] | None = None) -> Path:
-    """Write a manifest of `clips` clips."""
+def write_manifest(
+    path: Path, provider: str, clips: int, limits: Mapping[str, int] | None = None, *, decoded: bool = False
+) -> Path:
+    """Write a manifest of `clips` clips, whose frames are counted where they are to be `decoded`."""
     model, length = {"modelmax": ("veo-3", 8), "venice": ("wan-2-7-text-to-video", 5)}[provider]
     lines = ["version: 1", "name: bench", f"provider: {provider}", f"model: {model}"]
     lines += [f"parameters: {{duration_seconds: {length}, aspect_ratio: 16:9, resolution: 720p}}"]
     if limits:
         lines += ["limits: {" + ", ".join(f"{name}: {value}" for name, value in limits.items()) + "}"]
+    if not decoded:
+        lines += ["accept: {not_damaged: false}"]
     lines += ["clips:"] + [f"  - {{id: i{number}, prompt: Clip number {number}}}" for number in range(clips)]
     path.write_text("\n".join(lines) + "\n")
     return path

@@ -11,6 +11,8 @@ import sys
 import aiohttp
 from aiohttp import web
 
+from benchmarks.serving import serve
+
 HOP = {"connection", "content-length", "content-encoding", "date", "keep-alive", "server", "transfer-encoding"}
 
 
@@ -30,14 +32,7 @@ async def main(origin: str, delay_s: float) -> None:
 
         app = web.Application(client_max_size=1 << 30)
         app.router.add_route("*", "/{path:.*}", pass_on)
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        assert site._server is not None
-        print(f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}", flush=True)  # type: ignore[attr-defined]
-        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
-        await runner.cleanup()
+        await serve(app)
 
 
 if __name__ == "__main__":

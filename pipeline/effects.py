@@ -28,7 +28,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     import aiohttp
@@ -67,6 +67,9 @@ class Files(Protocol):
 
     def write(self, descriptor: int, data: bytes) -> None:
         """Append all of `data`."""
+
+    def write_pieces(self, descriptor: int, pieces: Sequence[bytes]) -> None:
+        """Append all of the pieces, one after the other, without joining them first."""
 
     def fsync(self, descriptor: int) -> None:
         """Make the file's bytes durable. Never call it again on a descriptor for which it failed."""
@@ -113,6 +116,9 @@ class Threads(Protocol):
 
     async def run(self, work: Callable[..., T], *args: Any) -> T:
         """Run `work(*args)` in a small pool and return its result."""
+
+    async def run_busy(self, work: Callable[..., T], *args: Any) -> T:
+        """Run `work(*args)`, which keeps a processor busy, where not many more of its kind run than processors."""
 
     async def run_alone(self, lane: str, work: Callable[..., T], *args: Any) -> T:
         """Run `work(*args)` in the one thread of a named lane, in the order of the calls."""
@@ -219,6 +225,10 @@ def _fsync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
+PIECES_MOST = 256
+"""Handed to the system at once; POSIX allows from 16 (Linux and macOS 1,024)."""
+
+
 class SystemFiles:
     """The operating system's files. The mutable state is `_folder_syncs`, one for each folder ever synced."""
 
@@ -232,6 +242,15 @@ class SystemFiles:
         view = memoryview(data)
         while view:
             view = view[os.write(descriptor, view) :]
+
+    def write_pieces(self, descriptor: int, pieces: Sequence[bytes]) -> None:  # noqa: D102
+        for begin in range(0, len(pieces), PIECES_MOST):
+            some = pieces[begin : begin + PIECES_MOST]
+            written = os.writev(descriptor, some)
+            for piece in some:  # all of it, but for a disk that is full or a signal
+                if written < len(piece):
+                    self.write(descriptor, piece[written:])
+                written = max(0, written - len(piece))
 
     def fsync(self, descriptor: int) -> None:  # noqa: D102
         full_sync = getattr(fcntl, "F_FULLFSYNC", None)
@@ -300,6 +319,9 @@ class SystemThreads:
 
     async def run(self, work: Callable[..., T], *args: Any) -> T:  # noqa: D102
         return await self._submit("pool", self.workers, work, *args)
+
+    async def run_busy(self, work: Callable[..., T], *args: Any) -> T:  # noqa: D102
+        return await self._submit("busy", (os.cpu_count() or 1) + 1, work, *args)
 
     async def run_alone(self, lane: str, work: Callable[..., T], *args: Any) -> T:  # noqa: D102
         return await self._submit(f"lane-{lane}", 1, work, *args)

@@ -52,11 +52,7 @@ async def try_again(wish: Wish, effects: Effects, environ: Mapping[str, str]) ->
         )
 
     def choose(reader: Reader) -> Sequence[Job]:
-        if not wish.items:
-            return [job for job in reader.jobs() if job.state in UNSUCCESSFUL]
-        found = {item: reader.revisions(item) for item in dict.fromkeys(wish.items)}
-        refuse_unknown(reader, [item for item, revisions in found.items() if not revisions])
-        return [revisions[-1] for revisions in found.values()]
+        return _named(reader, wish.items) or [job for job in reader.jobs() if job.state in UNSUCCESSFUL]
 
     def question(moves: Sequence[Move]) -> str:
         for sentence in _told_before_retry(moves):
@@ -73,6 +69,13 @@ async def try_again(wish: Wish, effects: Effects, environ: Mapping[str, str]) ->
         retried = [told_json(move) for move in moves]
         put_json({"output": str(wish.root), "retried": retried, "resume": wish.resume})
     return Exit.DONE
+
+
+def _named(reader: Reader, items: Sequence[str]) -> list[Job]:
+    """Return the latest revision of each of these items. Raises InputError where there is none."""
+    found = {item: reader.revisions(item) for item in dict.fromkeys(items)}
+    refuse_unknown(reader, [item for item, revisions in found.items() if not revisions])
+    return [revisions[-1] for revisions in found.values()]
 
 
 def _told_before_retry(moves: Sequence[Move]) -> Iterable[str]:
@@ -108,11 +111,9 @@ async def buy_rejected_again(wish: Wish, effects: Effects, environ: Mapping[str,
         return buy_again(job, rejected, again, by=operator_of(environ))
 
     def choose(reader: Reader) -> Sequence[Job]:
-        if not wish.items:
-            return [job for job in reader.jobs() if job.state in {State.DONE, State.LOST} and _rejected(job, rules)]
-        found = {item: reader.revisions(item) for item in dict.fromkeys(wish.items)}
-        refuse_unknown(reader, [item for item, revisions in found.items() if not revisions])
-        return [revisions[-1] for revisions in found.values()]
+        return _named(reader, wish.items) or [
+            job for job in reader.jobs() if job.state in {State.DONE, State.LOST} and _rejected(job, rules)
+        ]
 
     def question(moves: Sequence[Move]) -> str:
         for move in moves:

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli.options import allow_inputs_option, json_option, ledger_options, money_options
+from pipeline.cli.options import (
+    allow_inputs_option,
+    json_option,
+    ledger_options,
+    metrics_option,
+    money_options,
+    store_option,
+)
 
 if TYPE_CHECKING:
     from pipeline.errors import Exit
@@ -19,6 +26,8 @@ if TYPE_CHECKING:
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @ledger_options
 @allow_inputs_option
+@store_option
+@metrics_option
 @money_options
 @json_option
 def command(
@@ -27,6 +36,8 @@ def command(
     ledger: str | None,
     lease: float,
     allow_inputs: tuple[Path, ...],
+    store: str | None,
+    metrics: str | None,
     max_cost: float | None,
     yes: bool,
     as_json: bool,
@@ -39,6 +50,7 @@ def command(
     For example:   clipmill resume output/coral-reefs
     """
     from pipeline.cli.keys import environment
+    from pipeline.cli.metrics import parse_target
     from pipeline.cli.session import Order, carry_out
     from pipeline.effects import system
     from pipeline.ledger.reader import reading
@@ -56,6 +68,8 @@ def command(
         on_change=None,
         allowed=allow_inputs,
         max_cost_usd=max_cost,
+        store=store,
+        metrics=parse_target(metrics) if metrics else None,
         yes=yes,
         as_json=as_json,
         speed=speed,

@@ -19,12 +19,14 @@ from pipeline.cli.decoded import cores, decoding_beside
 from pipeline.cli.descriptors import make_room, needed
 from pipeline.cli.elsewhere import note_folder
 from pipeline.cli.epoch import begin_epoch
+from pipeline.cli.metrics import Target, telling
 from pipeline.cli.pricing import Wish, price
 from pipeline.cli.rehearsal import sandbox_child
 from pipeline.cli.seats import make_seats
 from pipeline.cli.settings import BatchSettings
 from pipeline.cli.sharing import budgets_of, share_ledger, told_as_other_plan
 from pipeline.cli.signals import listen
+from pipeline.cli.storing import STORE, find_store, refuse_bad_store, uploading_to
 from pipeline.durable import make_folder
 from pipeline.effects import SystemShelf
 from pipeline.errors import Exit, InputError
@@ -37,6 +39,7 @@ from pipeline.providers.registry import account_from, find_provider
 from pipeline.runner.batch import BatchRun, Outcome
 from pipeline.runner.cleanup import vendors_to_ask
 from pipeline.runner.context import RunContext
+from pipeline.runner.meter import Meter
 from pipeline.runner.money import KeptQuotes
 from pipeline.runner.progress import Progress
 from pipeline.runner.reconcile import OnChange, compare, refuse_undecided, write_plan
@@ -71,6 +74,10 @@ class Order:
     """Folders in which input files may lie, beside those that the ledger knows of."""
     by_list: bool = True
     """Whether the plan was made with what is known of the models."""
+    store: str | None = None
+    """Where clips are uploaded to; None for where they were so far."""
+    metrics: Target | None = None
+    """Where the run's figures are told; None for nowhere."""
     ledger: str | None = None
     """The address of a ledger that several workers share; None for what the folder has."""
     lease_s: float = LEASE_S
@@ -96,6 +103,7 @@ async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) 
     if order.plan is not None and not order.rehearsal:
         for name in {model.provider for model in order.plan.estimate.models}:
             account_from(environ, find_provider(name).capabilities)  # a missing key is told before anything is made
+    refuse_bad_store(order.store, environ)
     folder = BatchFolder(order.root)
     is_new = not folder.has_ledger()
     if is_new:
@@ -114,6 +122,7 @@ async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) 
         ledger = epoch.ledger
         async with ledger.alone("plan"):
             settings = await _settle_plan(order, ledger, effects)
+        store = await find_store(order.store, ledger, environ)
         if is_new and not ledger.is_shared:
             say(f"{folder.root} is new: nothing in it is paid for yet.")
         if order.plan is not None and not order.rehearsal:
@@ -137,6 +146,9 @@ async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) 
         decoding = await stack.enter_async_context(
             decoding_beside(ledger, folder, settings.accept, effects, progress.note, max(1, cores() - 1))
         )
+        turns = decoding.turns if decoding else None
+        meter = Meter()
+        uploading = await uploading_to(store, ledger, folder, effects, progress, meter, turns)
         context = RunContext(
             ledger=ledger,
             folder=folder,
@@ -145,14 +157,17 @@ async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) 
             effects=effects,
             prices=prices,
             progress=progress,
+            meter=meter,
             decoding=decoding,
+            uploading=uploading,
             cleanup=settings.cleanup,
             lease_s=order.lease_s,
         )
         stop = Stop()
         listen(stop)
         run = BatchRun(run=context, seats=seats, chosen=order.chosen, stop=stop, checkpoint=epoch.move_mark)
-        async with shown(progress, effects.clock):
+        batch = await ledger.read_meta("name") or folder.root.name
+        async with telling(order.metrics, run, batch), shown(progress, effects.clock):
             with epoch.telling(progress.note):
                 outcome = await run.go()
         epoch.ending = "; ".join(outcome.paused_because) or ("stopped by a signal" if outcome.signal else "finished")
@@ -215,11 +230,18 @@ def _tell(order: Order, folder: BatchFolder, outcome: Outcome, reader: Reader) -
     code = exit_code(states, outcome)
     done = summary.count(State.DONE)
     resume = shlex.join(["clipmill", "resume", str(folder.root)])
-    reason = " ".join(outcome.paused_because) or None
+    reason = " ".join([*outcome.paused_because, *filter(None, [outcome.not_uploaded])]) or None
+    store = reader.meta(STORE)
     say(
         f"{summary.name}: {done} of {count(summary.total, 'item')} done, {count(summary.clips_done, 'clip')} in "
         f"{folder.clips}; {summary.failed} failed, {summary.in_doubt} in doubt; {_spent(summary)}."
     )
+    if store:
+        missing = reader.not_uploaded(store)
+        say(
+            f"{count(reader.uploaded(), 'clip')} in {store}"
+            + (f"; those of {count(missing, 'item')} are not." if missing else ".")
+        )
     rejected = reader.rejected_clips()
     if rejected:
         say(
@@ -247,6 +269,8 @@ def _tell(order: Order, folder: BatchFolder, outcome: Outcome, reader: Reader) -
                 "paused_because": reason,
                 "clips": summary.clips_done,
                 "spent_usd": round(summary.committed_usd, 6),
+                "store": store,
+                "uploaded": reader.uploaded(),
                 "resume": resume,
             }
         )
@@ -267,7 +291,7 @@ def exit_code(mine: Set[State], outcome: Outcome) -> Exit:
     """Return how a run ends, by the states of the items that it was about: a signal, a pause, doubts, failures."""
     if outcome.signal:
         return Exit.INTERRUPTED if outcome.signal == signal.SIGINT else Exit.TERMINATED
-    if outcome.paused_because and mine - {State.DONE}:
+    if outcome.not_uploaded or (outcome.paused_because and mine - {State.DONE}):
         return Exit.PAUSED
     if mine & IN_DOUBT:
         return Exit.SOME_IN_DOUBT

@@ -118,7 +118,7 @@ async def _read(line: Line, meter: _Meter, batch: _Batch, part_file: _PartFile, 
             if batch.size_bytes >= BATCH_BYTES:
                 began = clock.monotonic()
                 meter.on_disk = True
-                await threads.run(part_file.append, batch.take())
+                await threads.run_busy(part_file.append, batch.take())
                 meter.on_disk = False
                 meter.disk_s += clock.monotonic() - began
 
@@ -264,8 +264,8 @@ class _PartFile:
             self._descriptor = self._create()
             self._created = True
         with told_as_disk_refused(f"write {self._path}"):
+            self._files.write_pieces(self._descriptor, batch)
             for data in batch:  # not joined first: to copy a clip costs as much as to write it
-                self._files.write(self._descriptor, data)
                 self._digest.update(data)
                 self._size_bytes += len(data)
         return self._descriptor

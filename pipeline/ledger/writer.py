@@ -410,6 +410,10 @@ class Writer:
     def unlock(self, purpose: str) -> None:
         """Let others do it."""
 
+    def not_uploaded(self, store: str) -> list[tuple[str, int]]:
+        """Return the id and revision of every finished job with a clip of which a store has no copy."""
+        return patiently(self.path, self.tell, lambda: rows.not_uploaded(self._database, store))
+
     def undecoded(self) -> list[tuple[str, int]]:
         """Return the id and revision of every finished job with a clip that no decoder has seen."""
         return self._patiently(lambda: rows.undecoded(self._database))

@@ -122,8 +122,9 @@ class Body:
         if self._first:
             yield self._first
         try:
-            async for chunk in self._response.content.iter_any():
-                yield chunk
+            async for piece, _ in self._response.content.iter_chunks():  # `iter_any` would join, and so copy them
+                if piece:
+                    yield piece
         except BROKEN as error:
             raise ConnectionError(describe(error)) from error
 

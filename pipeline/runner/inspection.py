@@ -59,6 +59,10 @@ class Kind(StrEnum):
     """An item is not what its events make of it: a bug of ours, or somebody wrote into the ledger."""
     RESTORED = "restored"
     """The ledger is older than it was."""
+    COPY_GONE = "copy_gone"
+    """A clip that was uploaded is no longer in the store."""
+    COPY_CHANGED = "copy_changed"
+    """Something else is in the store under the name of a clip that was uploaded."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -271,7 +271,13 @@ class Lane:
         asked = job.state in {State.SUBMITTING, State.CLAIMING}
         after = await self.run.ledger.record(job, event, partial(self.answered, job) if asked else None)
         self._count(job, after)
+        self.run.meter.moved(after, event)
         return after
+
+    def throttled(self) -> None:
+        """Count an answer that told this run to wait."""
+        self.run.progress.throttled += 1
+        self.run.meter.throttled(self.name)
 
     def answered(self, job: Job) -> None:
         """Let the next call that can bill begin: this one's outcome is on its way to the disk."""
@@ -304,7 +310,9 @@ class Lane:
         if live.found_at is None:
             live.found_at = now
             self.run.progress.found += 1
-            self.run.progress.unseen_s += self.schedule.finished(live, now)
+            unseen_s = self.schedule.finished(live, now)
+            self.run.progress.unseen_s += unseen_s
+            self.run.meter.found(live.job, unseen_s)
             self.changed()
 
     def finish(self, live: Live) -> None:
@@ -315,6 +323,8 @@ class Lane:
                 self.delivered.append(live.job)
         if self.run.decoding is not None:
             self.run.decoding.add(live.job)
+        if self.run.uploading is not None:
+            self.run.uploading.add(live.job)
         self.run.progress.remaining_s[self.name] = self.remaining_s()
         self.changed()
 

@@ -12,17 +12,19 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from aiohttp import web
+
 from pipeline.sandbox.delivery import deliver, sever
 from pipeline.sandbox.settings import Fault, Provider
 from pipeline.sandbox.state import Charge, ChargeKind, CountKind, Ending, Job
 
 if TYPE_CHECKING:
-    from aiohttp import web
+    from collections.abc import Awaitable, Callable
 
     from pipeline.effects import Clock
     from pipeline.sandbox.catalogue import Picture
     from pipeline.sandbox.faults import Draws
-    from pipeline.sandbox.limits import Limits
+    from pipeline.sandbox.limits import Bucket, Limits
     from pipeline.sandbox.render import Renderer
     from pipeline.sandbox.settings import SandboxSettings
     from pipeline.sandbox.state import State
@@ -136,6 +138,36 @@ class Desk:
         refused.headers["Retry-After"] = str(max(1, math.ceil(wait_s)))
         refused.wait_s = wait_s
         return refused
+
+    def guarded(
+        self,
+        handle: Callable[[web.Request, Key], Awaitable[web.StreamResponse]],
+        bucket: Bucket | None,
+        *,
+        key: Callable[[web.Request], Key],
+        told: Callable[[Refused], dict[str, Any]],
+    ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        """Return a handler that lets a call in, if its key and the limits allow it, and words every refusal.
+
+        Args:
+            handle: what is done with a call that is let in.
+            bucket: the limit that it counts against; None for none.
+            key: reads the key, or raises Refused.
+            told: the vendor's JSON for a refusal.
+        """
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            try:
+                who = key(request)
+                if bucket is not None:
+                    allowance = self.limits.admit(bucket, who.fingerprint)
+                    if allowance is not None and not allowance.admitted:
+                        raise self.too_many(allowance.reset_s)
+                return await handle(request, who)
+            except Refused as refused:
+                return web.json_response(told(refused), status=refused.status, headers=refused.headers)
+
+        return answer
 
     def disturb(self, request: web.Request, *occasion: object) -> None:
         """Let a call that cannot bill be struck: throttled, lost, or answered with an error."""

@@ -21,8 +21,6 @@ from pipeline.sandbox.settings import ClaimBills, Fault, Provider, look_up
 from pipeline.sandbox.state import CountKind, Ending
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from pipeline.sandbox.desk import Desk
     from pipeline.sandbox.state import Job
 
@@ -87,6 +85,20 @@ def check_image(image: object) -> None:
         raise bad("image must be a base64 string") from None
 
 
+def _key(request: web.Request) -> Key:
+    try:
+        key = read_key(request)
+    except LookupError:
+        key = None
+    if key is None:
+        raise Refused(401, "unauthorized", "invalid or missing API key")
+    return key
+
+
+def _told(refused: Refused) -> dict[str, Any]:
+    return {"error": {"message": refused.message, "type": refused.kind or KINDS.get(refused.status, "bad_gateway")}}
+
+
 class ModelMax:
     """The emulated ModelMax."""
 
@@ -97,43 +109,17 @@ class ModelMax:
         """Return the routes, named by endpoint."""
         job = "/v1/queue/{model}/requests/{id}"
         submit, look = Bucket.MODELMAX_SUBMIT, Bucket.MODELMAX_LOOK
+        guard = partial(self._desk.guarded, key=_key, told=_told)
         get = partial(web.get, allow_head=False)
         return [
-            web.post("/v1/queue/{model}", self._guard(self.submit, submit), name="modelmax-submit"),
+            web.post("/v1/queue/{model}", guard(self.submit, submit), name="modelmax-submit"),
             # A HEAD must not reach them: it would run the handler, and the result bills.
-            get(f"{job}/status", self._guard(self.status, look), name="modelmax-status"),
-            get(job, self._guard(self.result, look), name="modelmax-result"),
-            get(f"{job}/content/{{index}}", self._guard(self.content, look), name="modelmax-content"),
-            get("/v1/models", self._guard(self.models, None), name="modelmax-models"),
-            get("/v1/config", self._guard(self.config, None), name="modelmax-config"),
+            get(f"{job}/status", guard(self.status, look), name="modelmax-status"),
+            get(job, guard(self.result, look), name="modelmax-result"),
+            get(f"{job}/content/{{index}}", guard(self.content, look), name="modelmax-content"),
+            get("/v1/models", guard(self.models, None), name="modelmax-models"),
+            get("/v1/config", guard(self.config, None), name="modelmax-config"),
         ]
-
-    def _guard(
-        self, handle: Callable[[web.Request, Key], Awaitable[web.StreamResponse]], bucket: Bucket | None
-    ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-        async def answer(request: web.Request) -> web.StreamResponse:
-            try:
-                key = self._key(request)
-                if bucket is not None:
-                    allowance = self._desk.limits.admit(bucket, key.fingerprint)
-                    if allowance is not None and not allowance.admitted:
-                        raise self._desk.too_many(allowance.reset_s)
-                return await handle(request, key)
-            except Refused as refused:
-                kind = refused.kind or KINDS.get(refused.status, "bad_gateway")
-                body = {"error": {"message": refused.message, "type": kind}}
-                return web.json_response(body, status=refused.status, headers=refused.headers)
-
-        return answer
-
-    def _key(self, request: web.Request) -> Key:
-        try:
-            key = read_key(request)
-        except LookupError:
-            key = None
-        if key is None:
-            raise Refused(401, "unauthorized", "invalid or missing API key")
-        return key
 
     async def submit(self, request: web.Request, key: Key) -> web.StreamResponse:
         """Accept a generation: 202 with the id and two relative URLs. Free."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -23,8 +24,6 @@ from pipeline.sandbox.settings import Fault, Provider, look_up
 from pipeline.sandbox.state import CountKind, Ending
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from pipeline.sandbox.desk import Desk
     from pipeline.sandbox.state import Job
 
@@ -106,6 +105,27 @@ def wanted_picture(model: str, fields: dict[str, Any]) -> tuple[Picture, str, st
     return Picture(width=width, height=height, duration_s=length_s, has_audio=has_audio), size, seconds
 
 
+def _key(request: web.Request) -> Key:
+    """Return the key; a request without one is let in, as servers of one's own do."""
+    try:
+        key = read_key(request)
+    except LookupError:
+        return ANONYMOUS
+    if key is None:
+        raise Refused(401, "invalid_api_key", "Incorrect API key provided.")
+    return key
+
+
+def _told(refused: Refused) -> dict[str, Any]:
+    error = {
+        "message": refused.message,
+        "type": TYPES.get(refused.status, "invalid_request_error"),
+        "param": refused.more.get("param"),
+        "code": refused.kind or None,
+    }
+    return {"error": error}
+
+
 class OpenAIVideos:
     """The emulated server."""
 
@@ -114,7 +134,8 @@ class OpenAIVideos:
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes, named by endpoint."""
-        guard, submit, look = self._guard, Bucket.OPENAI_VIDEOS_SUBMIT, Bucket.OPENAI_VIDEOS_LOOK
+        submit, look = Bucket.OPENAI_VIDEOS_SUBMIT, Bucket.OPENAI_VIDEOS_LOOK
+        guard = partial(self._desk.guarded, key=_key, told=_told)
         video = f"{BASE}/videos/{{id}}"
         return [
             web.post(f"{BASE}/videos", guard(self.create, submit), name="openai-videos-create"),
@@ -124,38 +145,6 @@ class OpenAIVideos:
             web.delete(video, guard(self.delete, look), name="openai-videos-delete"),
             web.get(f"{BASE}/models", guard(self.models, None), name="openai-videos-models", allow_head=False),
         ]
-
-    def _guard(
-        self, handle: Callable[[web.Request, Key], Awaitable[web.StreamResponse]], bucket: Bucket | None
-    ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-        async def answer(request: web.Request) -> web.StreamResponse:
-            try:
-                key = self._key(request)
-                if bucket is not None:
-                    allowance = self._desk.limits.admit(bucket, key.fingerprint)
-                    if allowance is not None and not allowance.admitted:
-                        raise self._desk.too_many(allowance.reset_s)
-                return await handle(request, key)
-            except Refused as refused:
-                error = {
-                    "message": refused.message,
-                    "type": TYPES.get(refused.status, "invalid_request_error"),
-                    "param": refused.more.get("param"),
-                    "code": refused.kind or None,
-                }
-                return web.json_response({"error": error}, status=refused.status, headers=refused.headers)
-
-        return answer
-
-    def _key(self, request: web.Request) -> Key:
-        """Return the key; a request without one is let in, as servers of one's own do."""
-        try:
-            key = read_key(request)
-        except LookupError:
-            return ANONYMOUS
-        if key is None:
-            raise Refused(401, "invalid_api_key", "Incorrect API key provided.")
-        return key
 
     async def create(self, request: web.Request, key: Key) -> web.StreamResponse:
         """Accept a generation, and charge for it before the answer leaves."""

@@ -21,7 +21,7 @@ from tests.support import mp4s
 from tests.support.memory_files import Crash, CrashAt, MemoryFiles
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
     from datetime import datetime
 
     from pipeline.effects import Files
@@ -108,6 +108,8 @@ class CountingThreads:
         if self._pause_s:
             await self._clock.sleep(self._pause_s)
         return work(*args)
+
+    run_busy = run
 
     async def run_alone(self, lane: str, work: Callable[..., T], *args: Any) -> T:
         raise NotImplementedError
@@ -415,11 +417,11 @@ class Gate:
         self._files = SystemFiles()
         self._writing = False
 
-    def write(self, descriptor: int, data: bytes) -> None:
+    def write_pieces(self, descriptor: int, pieces: Sequence[bytes]) -> None:
         self._writing = True
         self.reached.set()
         assert self.let_go.wait(10)
-        self._files.write(descriptor, data)
+        self._files.write_pieces(descriptor, pieces)
         self._writing = False
 
     def close(self, descriptor: int) -> None:

@@ -50,6 +50,8 @@ class InlineThreads:
     async def run(self, work: Callable[..., Any], *args: Any) -> Any:
         return work(*args)
 
+    run_busy = run
+
     async def run_alone(self, lane: str, work: Callable[..., Any], *args: Any) -> Any:
         return work(*args)
 

@@ -35,6 +35,8 @@ class CountingThreads:
     async def run(self, work: Callable[..., Any], *args: Any) -> Any:
         return work(*args)
 
+    run_busy = run
+
     async def run_alone(self, lane: str, work: Callable[..., Any], *args: Any) -> Any:
         self.runs += 1
         return work(*args)

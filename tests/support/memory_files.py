@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -189,6 +189,10 @@ class MemoryFiles:
         self._append(descriptor, data[:half])
         self._call("write the rest", descriptor)
         self._append(descriptor, data[half:])
+
+    def write_pieces(self, descriptor: int, pieces: Sequence[bytes]) -> None:
+        for piece in pieces:
+            self.write(descriptor, piece)
 
     def fsync(self, descriptor: int) -> None:
         file = self._file(descriptor)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -102,7 +103,7 @@ def play_all(names: Sequence[str], seed: int, every: int, jobs: int) -> int:
     """Live through all of them, in so many processes; print the figures; return the exit code."""
     began_s = time.monotonic()
     total = Figures()
-    with ProcessPoolExecutor(jobs) as pool:
+    with ProcessPoolExecutor(jobs, initializer=hush) as pool:
         for name in names:
             figures = Figures()
             rest = cuts_of(name, seed, every)
@@ -120,6 +121,13 @@ def play_all(names: Sequence[str], seed: int, every: int, jobs: int) -> int:
         print(f"  {violation}")
     print(f"seed {seed}: {told(total)}, in {time.monotonic() - began_s:.0f} s")
     return 1 if total.violations else 0
+
+
+def hush() -> None:
+    """Keep aiohttp's server from printing every connection that was cut under it."""
+    logging.getLogger("aiohttp.server").addFilter(
+        lambda record: not (record.exc_info and isinstance(record.exc_info[1], ConnectionError))
+    )
 
 
 def told(figures: Figures) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from pipeline.errors import InputError
-from pipeline.jobs.state import CLIP_MOVES, MOVES
+from pipeline.jobs.state import CLIP_MOVES, COPY_MOVES, MOVES
 from pipeline.ledger.layout import fill_moves
 from pipeline.ledger.postgres.connection import PostgresDatabase, quoted
 
@@ -105,7 +105,7 @@ def _refresh_rules(database: PostgresDatabase) -> None:
 @cache
 def rules_digest() -> str:
     """Return what tells this program's rules from another's: the moves, and the text of the triggers."""
-    moves = sorted(str(move) for move in (*MOVES, *CLIP_MOVES))
+    moves = sorted(str(move) for move in (*MOVES, *CLIP_MOVES, *COPY_MOVES))
     return sha256("\n".join([*moves, _text("rules.sql")]).encode()).hexdigest()
 
 

@@ -310,8 +310,16 @@ class SharedWriter(Writer):
 
     def undecoded(self) -> list[tuple[str, int]]:
         """Return the finished jobs with a clip that no decoder has seen, and that no other worker sees to."""
+        return self._unseen_to(rows.undecoded)
+
+    def not_uploaded(self, store: str) -> list[tuple[str, int]]:
+        """Return the finished jobs with a clip of which a store has no copy, and that no other worker sees to."""
+        return self._unseen_to(lambda database: rows.not_uploaded(database, store))
+
+    def _unseen_to(self, find: Callable[[Database], list[tuple[str, int]]]) -> list[tuple[str, int]]:
+        """Return those of the finished jobs found that no other worker has; they are this one's from now on."""
         with self._transaction() as database:
-            found = rows.undecoded(database)
+            found = find(database)
             free = f"SELECT id, revision FROM item WHERE state IN ({_listed(ENDED)}) AND (owner = ? OR {NOBODYS})"
             nobodys = set(database.execute(free, (self.epoch,)).fetchall()) if found else set()
             mine = [key for key in found if key in nobodys]
