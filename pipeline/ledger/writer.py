@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 from pipeline.errors import LedgerError, Paused, StaleWrite
@@ -67,12 +67,15 @@ class Page:
 class Company:
     """Who else works on the batch at this moment."""
 
-    workers: int = 1
-    """How many are at work, this one included."""
-    items_elsewhere: int = 0
-    """How many items the others have, and have not brought to their end."""
+    others: Mapping[str, int] = field(default_factory=dict)
+    """By provider: how many of them have items that they have not brought to their end."""
     silent: Sequence[int] = ()
     """The epochs of those that were found silent for longer than their lease just now, and were taken over from."""
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether nobody else has anything."""
+        return not self.others
 
 
 ALONE = Company()

@@ -80,11 +80,14 @@ class BatchRun:
             ClipmillError: what could not be helped, after all answers under way were written down.
         """
         make_folder(self.run.effects.files, self.run.folder.clips)
-        if self.run.ledger.is_shared:
-            await greet(self.run, await self.run.ledger.keep_company())
+        company = await self.run.ledger.keep_company()
+        await greet(self.run, company)
         capabilities = {name: seat.capabilities for name, seat in self.seats.items()}
         attached = await recover(self.run, capabilities, {seat.account for seat in self.seats.values()})
         await self._fill_lanes()
+        for lane in self.lanes.values():
+            lane.keep(company)
+            lane.others_at_work = self.run.ledger.is_shared  # for all that is known before the first look round
         if self.run.decoding is not None:
             await self.run.decoding.add_earlier()
         if self.run.uploading is not None:

@@ -108,6 +108,7 @@ def inspect(folder: BatchFolder, effects: Effects, marks: Path | None) -> Inspec
     """
     there = _names_there(folder, effects.files)  # before the ledger is read: what workers publish meanwhile is in it
     with closing(open_reader(folder.ledger, effects)) as database:
+        database.execute("BEGIN")  # one state of the ledger, whatever workers that share it commit meanwhile
         unsound = list(_unsound(database, folder.ledger))
         if unsound:  # what such a file says of clips is worth nothing
             return Inspection(findings=tuple(unsound), items=0, clips=0, size_bytes=0)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from pipeline.jobs.job import CostIs, Job
     from pipeline.jobs.state import EventKind
+    from pipeline.ledger.writer import Company
     from pipeline.providers.answers import Billing
     from pipeline.providers.base import GenerationRequest
     from pipeline.runner.context import RunContext, Seat
@@ -166,11 +167,13 @@ class Lane:
         evenly = 1.25 * rate_per_s * lasting_s * (1 + LAG_SHARE)
         return max(IN_FLIGHT_LEAST, math.ceil(max(bunch, evenly + bunch / 2) / self.workers))
 
-    def share_with(self, workers: int) -> None:
-        """Keep to this run's share of what the vendor allows at once, where several workers are at it."""
-        self.workers = max(1, workers)
+    def keep(self, company: Company) -> None:
+        """Keep to this run's share of what the vendor allows at once, and stay for as long as others have items."""
+        self.workers = 1 + company.others.get(self.name, 0)
         most = self.seat.limits.failures_per_30_s
         self.failures.most = most and max(1, most // self.workers)
+        self.others_at_work = not company.is_alone
+        self.changed()
 
     def now(self) -> float:
         """Return monotonic seconds."""

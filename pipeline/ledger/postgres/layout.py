@@ -34,10 +34,7 @@ WRITER_SETTINGS = (
     # A worker that is cut off in the middle of a commit holds the others up for so long, and no longer.
     f"SET idle_in_transaction_session_timeout = '{IDLE_S}s'",
 )
-READER_SETTINGS = (
-    "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY",
-    f"SET idle_in_transaction_session_timeout = '{IDLE_S}s'",
-)
+READER_SETTINGS = ("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY",)
 MUST_BE_ON = {
     "fsync": "without it a power cut can take the ledger back to before something was bought",
     "full_page_writes": "without it a power cut can leave pages of the ledger torn",
