@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli.options import allow_inputs_option, json_option, ledger_options, money_options
+from pipeline.cli.options import allow_inputs_option, engine_options, json_option, ledger_options, money_options
 
 if TYPE_CHECKING:
     from pipeline.errors import Exit
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @ledger_options
+@engine_options
 @allow_inputs_option
 @money_options
 @json_option
@@ -26,6 +27,9 @@ def command(
     folder: Path,
     ledger: str | None,
     lease: float,
+    engine: str | None,
+    workers: int | None,
+    address: str | None,
     allow_inputs: tuple[Path, ...],
     max_cost: float | None,
     yes: bool,
@@ -38,12 +42,14 @@ def command(
     \b
     For example:   clipmill resume output/coral-reefs
     """
+    from pipeline.cli.crew import carry_out_by_crew, crew_wanted
     from pipeline.cli.keys import environment
     from pipeline.cli.session import Order, carry_out
     from pipeline.effects import system
     from pipeline.ledger.reader import reading
     from pipeline.paths import BatchFolder
 
+    wanted = crew_wanted(engine, workers, address)
     effects = system()
     speed = 0.0
     if ledger is None:
@@ -63,6 +69,9 @@ def command(
         lease_s=lease,
     )
     try:
-        return asyncio.run(carry_out(order, effects, environment(os.environ, Path.cwd())))
+        environ = environment(os.environ, Path.cwd())
+        return asyncio.run(
+            carry_out_by_crew(order, wanted, effects, environ) if wanted else carry_out(order, effects, environ)
+        )
     finally:
         effects.threads.close()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli.options import checking_options, json_option, ledger_options, money_options
+from pipeline.cli.options import checking_options, engine_options, json_option, ledger_options, money_options
 
 if TYPE_CHECKING:
     from pipeline.cli.checking import Checking
@@ -38,6 +38,7 @@ NO_SHARED_REHEARSAL = (
 @click.option("--provider", help="With --jsonl: who makes the clips.")
 @click.option("--model", help="With --jsonl: the provider's model.")
 @ledger_options
+@engine_options
 @checking_options
 @money_options
 @json_option
@@ -55,6 +56,9 @@ def command(
     model: str | None,
     ledger: str | None,
     lease: float,
+    engine: str | None,
+    workers: int | None,
+    address: str | None,
     allow_inputs: tuple[Path, ...],
     no_catalogue: bool,
     max_cost: float | None,
@@ -70,6 +74,7 @@ def command(
     """
     from pipeline.cli.checking import checking
     from pipeline.cli.console import say
+    from pipeline.cli.crew import carry_out_by_crew, crew_wanted
     from pipeline.cli.keys import environment
     from pipeline.cli.problems import tell_problems
     from pipeline.cli.session import Order, carry_out
@@ -81,8 +86,9 @@ def command(
 
     if speed <= 0:
         raise InputError(f"--speed {speed} makes no sense; say 1 for real time, 60 for a minute in a second.")
-    if ledger is not None and sandbox:
+    if (ledger is not None or engine is not None) and sandbox:
         raise InputError(NO_SHARED_REHEARSAL)
+    wanted = crew_wanted(engine, workers, address)
     effects = system()
     by = checking(effects, by_list=not no_catalogue)
     try:
@@ -108,7 +114,10 @@ def command(
             ledger=ledger,
             lease_s=lease,
         )
-        return asyncio.run(carry_out(order, effects, environment(os.environ, Path.cwd())))
+        environ = environment(os.environ, Path.cwd())
+        return asyncio.run(
+            carry_out_by_crew(order, wanted, effects, environ) if wanted else carry_out(order, effects, environ)
+        )
     finally:
         effects.threads.close()
 
