@@ -74,9 +74,9 @@ bench: $(VENV)/.dev ## Run the benchmarks
 
 RESOLVE := $(VENV)/supply/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade
 lock: $(VENV)/.supply ## Renew the locks; nothing that is younger than a week is taken
-	@$(RESOLVE) --no-header --exclude-newer "7 days" --extra all --extra postgres --group dev pyproject.toml -o requirements/dev.txt
+	@$(RESOLVE) --no-header --exclude-newer "7 days" --extra all --extra postgres --extra s3 --group dev pyproject.toml -o requirements/dev.txt
 	@$(RESOLVE) --no-header --exclude-newer "7 days" --group supply pyproject.toml -o requirements/supply.txt
-	@$(RESOLVE) --no-header --exclude-newer "7 days" --extra all --extra postgres --group dev --group judges -c requirements/dev.txt \
+	@$(RESOLVE) --no-header --exclude-newer "7 days" --extra all --extra postgres --extra s3 --group dev --group judges -c requirements/dev.txt \
 	  pyproject.toml -o requirements/judges.txt
 
 sbom: $(VENV)/.supply ## Write build/sbom.json, the bill of materials of the lock (CycloneDX)

@@ -13,7 +13,19 @@ import sys
 from typing import TYPE_CHECKING
 
 from pipeline.jobs import state
-from pipeline.jobs.state import CLIP_MOVES, ENDED, IN_DOUBT, LIVE, MOVES, UNSUCCESSFUL, ClipState, EventKind, State
+from pipeline.jobs.state import (
+    CLIP_MOVES,
+    COPY_MOVES,
+    ENDED,
+    IN_DOUBT,
+    LIVE,
+    MOVES,
+    UNSUCCESSFUL,
+    ClipState,
+    CopyState,
+    EventKind,
+    State,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -89,7 +101,8 @@ def page() -> str:
     job_moves = in_order(State, MOVES)
     drawn = [move for move in job_moves if move[1] is not EVERYWHERE]
     clip_moves = in_order(ClipState, CLIP_MOVES)
-    told, clips_told = sentences("State"), sentences("ClipState")
+    copy_moves = in_order(CopyState, COPY_MOVES)
+    told, clips_told, copies_told = sentences("State"), sentences("ClipState"), sentences("CopyState")
     back = {event for _, event, target in drawn if target == State.PLANNED} - {
         EventKind.ITEM_PLANNED,
         EventKind.ITEM_REVISED,
@@ -123,6 +136,15 @@ def page() -> str:
         *diagram(clip_moves),
         "",
         *table("| from | event | to |", ((f"`{a}`", f"`{e}`", f"`{b}`") for a, e, b in clip_moves)),
+        "",
+        "## The second copy of a clip",
+        "",
+        "Where the user named an object store, a finished clip's copy there has a state of its own; the clip's own "
+        "does not wait for it.",
+        "",
+        *table("| state | meaning |", ((f"`{s}`", copies_told[s]) for s in CopyState)),
+        "",
+        *table("| from | event | to |", ((f"`{a}`", f"`{e}`", f"`{b}`") for a, e, b in copy_moves)),
     ]
     return "\n".join(lines) + "\n"
 

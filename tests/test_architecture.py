@@ -24,6 +24,7 @@ LAYERS = (  # each line may import only from the lines below it
     {"jobs"},
     {"planning"},
     {"manifest"},
+    {"storage"},
     {"providers", "clips"},
     {"durable", "names", "pages", "paths"},
     {"errors", "effects"},

@@ -39,6 +39,7 @@ def line(progress: Progress) -> str:
     parts = [
         f"{progress.done}/{progress.items} done",
         f"{progress.at_provider} at the provider",
+        f"{progress.uploaded} uploaded" if progress.uploaded else "",
         f"{progress.failed} failed" if progress.failed else "",
         f"{progress.in_doubt} in doubt" if progress.in_doubt else "",
         f"{usd(progress.spent_usd)} spent" if progress.spent_usd else "",

@@ -53,6 +53,10 @@ NEEDS_LEDGER = (
 )
 NEEDS_ENGINE = "--workers and --address are for --engine ray; without it, one process carries the batch out."
 
+NO_METRICS = (
+    "--metrics tells the figures of one process, and with --engine the workers have them. Leave one of the two out."
+)
+
 
 class CrewWanted(NamedTuple):
     """Which crew the user asked for."""
@@ -101,6 +105,8 @@ async def carry_out_by_crew(order: Order, wanted: CrewWanted, effects: Effects, 
     folder = BatchFolder(order.root)
     if order.ledger is None and not folder.shared.is_file():
         raise InputError(NEEDS_LEDGER)
+    if order.metrics is not None:
+        raise InputError(NO_METRICS)
     async with begun(order, effects, environ) as batch:
         batch.epoch.ending = f"handed to {count(wanted.workers, 'worker')}"
     effects = batch.run.effects
@@ -111,7 +117,8 @@ async def carry_out_by_crew(order: Order, wanted: CrewWanted, effects: Effects, 
         listen(stop)
         async with shown(progress, effects.clock), _watching(folder, effects, progress):
             endings = await Crew(engine, wanted.workers, effects.clock, progress.note).go(stop)
-    outcome = Outcome(paused_because=_reasons(endings), signal=stop.signal)
+    not_uploaded = next((ended.not_uploaded for ended in endings if ended.not_uploaded), "")
+    outcome = Outcome(paused_because=_reasons(endings), signal=stop.signal, not_uploaded=not_uploaded)
     code = tell_ending(folder, outcome, order.chosen, effects, as_json=order.as_json)
     return _worse(code, endings)
 
@@ -125,7 +132,14 @@ def _errand(order: Order, effects: Effects, environ: Mapping[str, str], seats: M
     variables = {name: environ[name] for name in (*names, PASSWORD) if environ.get(name)}
     return Errand(
         order=replace(
-            order, root=order.root.resolve(), plan=None, max_cost_usd=None, yes=True, as_json=False, ledger=address.dsn
+            order,
+            root=order.root.resolve(),
+            plan=None,
+            max_cost_usd=None,
+            store=None,
+            yes=True,
+            as_json=False,
+            ledger=address.dsn,
         ),
         lent=Lent(variables | ({PASSWORD: password} if password else {})),
     )
@@ -208,4 +222,6 @@ async def run_errand(
         return Ended(code=Exit.BUG, said=told(error, secrecy))
     finally:
         effects.threads.close()
-    return Ended(paused_because=outcome.paused_because, notes=tuple(batch.run.progress.notes))
+    return Ended(
+        paused_because=outcome.paused_because, not_uploaded=outcome.not_uploaded, notes=tuple(batch.run.progress.notes)
+    )

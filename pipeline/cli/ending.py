@@ -7,6 +7,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from pipeline.cli.console import count, put_json, say, usd
+from pipeline.cli.storing import STORE
 from pipeline.errors import Exit
 from pipeline.jobs.state import IN_DOUBT, LIVE, UNSUCCESSFUL, State
 from pipeline.ledger.reader import reading
@@ -35,15 +36,22 @@ def tell_ending(
     with reading(folder.ledger, effects) as reader:
         summary = reader.summary()
         states = set(summary.items) if chosen is None else reader.states_of(chosen)
-        rejected = reader.rejected_clips()
+        rejected, uploaded = reader.rejected_clips(), reader.uploaded()
+        store = reader.meta(STORE)
+        missing = reader.not_uploaded(store) if store else 0
     code = exit_code(states, outcome)
     done = summary.count(State.DONE)
     resume = shlex.join(["clipmill", "resume", str(folder.root)])
-    reason = " ".join(outcome.paused_because) or None
+    reason = " ".join([*outcome.paused_because, *filter(None, [outcome.not_uploaded])]) or None
     say(
         f"{summary.name}: {done} of {count(summary.total, 'item')} done, {count(summary.clips_done, 'clip')} in "
         f"{folder.clips}; {summary.failed} failed, {summary.in_doubt} in doubt; {_spent(summary)}."
     )
+    if store:
+        say(
+            f"{count(uploaded, 'clip')} in {store}"
+            + (f"; those of {count(missing, 'item')} are not." if missing else ".")
+        )
     if rejected:
         say(
             f"{count(rejected, 'clip')} turned down by `accept`, kept, and left out of exports. To see why: "
@@ -70,6 +78,8 @@ def tell_ending(
                 "paused_because": reason,
                 "clips": summary.clips_done,
                 "spent_usd": round(summary.committed_usd, 6),
+                "store": store,
+                "uploaded": uploaded,
                 "resume": resume,
             }
         )
@@ -90,7 +100,7 @@ def exit_code(mine: Set[State], outcome: Outcome) -> Exit:
     """Return how a run ends, by the states of the items that it was about: a signal, a pause, doubts, failures."""
     if outcome.signal:
         return Exit.INTERRUPTED if outcome.signal == signal.SIGINT else Exit.TERMINATED
-    if outcome.paused_because and mine - {State.DONE}:
+    if outcome.not_uploaded or (outcome.paused_because and mine - {State.DONE}):
         return Exit.PAUSED
     if mine & IN_DOUBT:
         return Exit.SOME_IN_DOUBT

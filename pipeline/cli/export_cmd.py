@@ -21,7 +21,11 @@ MIB = 1 << 20
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--to", "form", type=click.Choice(list(FORMATS)), required=True, help="The format.")
-@click.option("--dest", type=click.Path(path_type=Path), help="Where it goes, instead of DIR/exports/FORMAT.")
+@click.option(
+    "--dest",
+    metavar="PATH",
+    help="Where it goes, instead of DIR/exports/FORMAT; s3://bucket/prefix (or gs, az) to upload it from there.",
+)
 @click.option(
     "--split", metavar="TRAIN/VAL/TEST", help="Shares in percent, for example 90/5/5; else all is for training."
 )
@@ -39,7 +43,7 @@ def command(
     *,
     folder: Path,
     form: str,
-    dest: Path | None,
+    dest: str | None,
     split: str | None,
     where: tuple[str, ...],
     link: bool,
@@ -60,6 +64,7 @@ def command(
 
     \b
     For example:   clipmill export output/coral-reefs --to videofolder --split 90/5/5
+                   clipmill export output/coral-reefs --to webdataset --dest s3://datasets/reefs
                    clipmill export output/coral-reefs --to webdataset --where 'duration>=4' --where model=veo-3
     """
     from pipeline.cli.exporting import Wish, carry_out
@@ -69,13 +74,16 @@ def command(
     from pipeline.dataset.where import parse
     from pipeline.effects import system
     from pipeline.errors import InputError
+    from pipeline.storage.address import is_remote, parse_store
 
     if link and form == "webdataset":
         raise InputError("--link makes no sense with webdataset: its clips lie within the shards.")
+    remote = parse_store(dest) if dest is not None and is_remote(dest) else None
     wish = Wish(
         root=folder,
         form=form,
-        dest=dest,
+        dest=None if remote or dest is None else Path(dest),
+        remote=remote,
         shares=Shares.parse(split) if split else ALL_TRAIN,
         where=tuple(parse(text) for text in where),
         options=Options(link=link, shard_clips=shard_clips, shard_bytes=shard_mib * MIB),

@@ -10,19 +10,21 @@ import os
 import shlex
 import sys
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.console import count, put, put_json, say, usd
 from pipeline.clips.probe import can_decode
 from pipeline.dataset.export import Exported, Order, export, refuse_nothing
 from pipeline.dataset.rows import Selection, select
+from pipeline.dataset.upload import upload_export
 from pipeline.dataset.where import Condition, meeting
 from pipeline.durable import make_folder, told_as_disk_refused
 from pipeline.effects import LockHeld
 from pipeline.errors import BatchLocked, Exit, InputError
 from pipeline.ledger.reader import reading
 from pipeline.paths import BatchFolder, state_folder
+from pipeline.storage.cloud import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from pipeline.dataset.build import Options
     from pipeline.dataset.split import Shares
     from pipeline.effects import Effects
+    from pipeline.storage.address import Address
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +44,8 @@ class Wish:
     form: str
     dest: Path | None
     """None for the batch's own folder of exports."""
+    remote: Address | None = None
+    """Where in a store it goes from there; None for nowhere."""
     shares: Shares
     where: tuple[Condition, ...]
     options: Options
@@ -71,9 +76,14 @@ async def carry_out(wish: Wish, effects: Effects, environ: Mapping[str, str]) ->
             selection=selection,
             options=wish.options,
         )
+        store = open_store(wish.remote, environ) if wish.remote else None
         await effects.threads.run(make_folder, effects.files, dest.parent)
-        with _shown(sum(row.size_bytes for row in selection.rows)) as told:
+        with _shown("export", sum(row.size_bytes for row in selection.rows)) as told:
             exported = await export(order, effects, told)
+        if store is not None:
+            with _shown("upload", exported.size_bytes) as told:
+                fresh = await upload_export(dest, store, uuid, name, effects, told)
+            exported = replace(exported, fresh=fresh)
     _tell(wish, order, exported)
     return Exit.DONE
 
@@ -121,11 +131,11 @@ def _choose(wish: Wish, folder: BatchFolder, effects: Effects) -> tuple[str, str
 
 
 @contextmanager
-def _shown(total_bytes: int) -> Iterator[Callable[[int], None]]:
+def _shown(what: str, total_bytes: int) -> Iterator[Callable[[int], None]]:
     """Show a bar on a terminal while the block runs."""
     from tqdm import tqdm
 
-    with tqdm(total=total_bytes, unit="B", unit_scale=True, desc="export", disable=None, file=sys.stderr) as bar:
+    with tqdm(total=total_bytes, unit="B", unit_scale=True, desc=what, disable=None, file=sys.stderr) as bar:
 
         def told(more: int) -> None:
             bar.update(more)
@@ -140,7 +150,7 @@ def _tell(wish: Wish, order: Order, exported: Exported) -> None:
         document: dict[str, Any] = {
             "batch": order.name,
             "format": order.form,
-            "dest": str(order.dest),
+            "dest": wish.remote.url if wish.remote else str(order.dest),
             "fresh": exported.fresh,
             "clips": len(selection.rows),
             "splits": splits,
@@ -167,4 +177,7 @@ def _tell(wish: Wish, order: Order, exported: Exported) -> None:
         say(f"{count(selection.unfinished, 'item')} without a finished clip.")
     shares = ", ".join(f"{number:,} {split}" for split, number in splits.items())
     word = "is" if exported.fresh else "was there already:"
-    put(f"{order.dest} {word} {count(len(selection.rows), 'clip')} ({shares}), {exported.size_bytes:,} bytes.")
+    if wish.remote:
+        say(f"It was built in {order.dest}, and stays there, too.")
+    where = wish.remote.url if wish.remote else order.dest
+    put(f"{where} {word} {count(len(selection.rows), 'clip')} ({shares}), {exported.size_bytes:,} bytes.")

@@ -194,7 +194,10 @@ def learned_from(event: Event) -> list[str]:
             told.append(f"clip {data['index']}, {data['size_bytes']:,} bytes, sha256 {data['sha256'][:12]}…")
         case EventKind.CLIP_PUBLISHED:
             told.append(f"clip {data['index']} is {data['file']}")
-        case EventKind.CLIP_DISCARDED | EventKind.CLIP_LOST | EventKind.CLIP_MISSING:
+        case EventKind.CLIP_UPLOADED:
+            remote = event.data["remote"]  # the user's own address, and shown whole
+            told.append(f"clip {data['index']} is {remote['store']}/{remote['key']}")
+        case EventKind.CLIP_DISCARDED | EventKind.CLIP_LOST | EventKind.CLIP_MISSING | EventKind.CLIP_COPY_LOST:
             told.append(f"clip {data['index']}")
         case EventKind.CLIP_DECODED:
             seen = data["decoded"]

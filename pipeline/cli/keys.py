@@ -15,6 +15,9 @@ LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*?)\s*")
 KEYS = re.compile(r"[A-Z0-9_]+_(?:API|ADMIN)_KEY")
 """A `.env` may hold keys and nothing else; a base URL in a shared folder could send a key elsewhere."""
 
+STORE_KEYS = re.compile(r"(?:AWS|AZURE|GOOGLE)_(?:[A-Z0-9]+_)*(?:KEY|KEY_ID|SECRET|TOKEN|PASSWORD|BASE64)")
+"""Credentials of object stores; obstore reads them from the environment, and they come from there alone."""
+
 
 def environment(environ: Mapping[str, str], working_folder: Path) -> dict[str, str]:
     """Return the environment with the keys of `.env` added where it does not set them itself.

@@ -40,6 +40,15 @@ def checking_options(command: F) -> F:
     return allow_inputs_option(command)
 
 
+def store_option(command: F) -> F:
+    """Add `--store`."""
+    return click.option(
+        "--store",
+        metavar="URL",
+        help="Upload finished clips to s3://bucket/prefix (or gs, az), too; kept for the batch's life, until 'none'.",
+    )(command)
+
+
 def ledger_options(command: F) -> F:
     """Add `--ledger` and `--lease`."""
     command = click.option(
@@ -72,6 +81,15 @@ def engine_options(command: F) -> F:
         "--address",
         metavar="ADDRESS",
         help="With --engine: the cluster's, auto, HOST:PORT or ray://HOST:PORT; one of this machine's own without it.",
+    )(command)
+
+
+def metrics_option(command: F) -> F:
+    """Add `--metrics`."""
+    return click.option(
+        "--metrics",
+        metavar="TARGET",
+        help="Tell the run's figures to Prometheus: FILE.prom for node_exporter, or an address such as 127.0.0.1:9464.",
     )(command)
 
 

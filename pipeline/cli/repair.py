@@ -6,6 +6,7 @@ changed is never touched.
 
 from __future__ import annotations
 
+import asyncio
 import shlex
 import signal
 from contextlib import AsyncExitStack, nullcontext
@@ -33,12 +34,15 @@ from pipeline.providers.base import BilledAt
 from pipeline.providers.registry import find_provider
 from pipeline.runner.batch import BatchRun, Outcome
 from pipeline.runner.context import RunContext
+from pipeline.runner.copies import copied, forget_copies, inspect_copies
 from pipeline.runner.inspection import Finding, Inspection, Kind, inspect
 from pipeline.runner.lane import failure
 from pipeline.runner.money import Prices
 from pipeline.runner.progress import Progress
 from pipeline.runner.settle import after_restore
 from pipeline.runner.stop import Stop
+from pipeline.storage.address import parse_store
+from pipeline.storage.cloud import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -73,23 +77,26 @@ class Repair:
         say(sentence)
 
 
-def check_batch(root: Path, effects: Effects, environ: Mapping[str, str], *, as_json: bool) -> Exit:
-    """Inspect a batch and tell every difference.
+def check_batch(root: Path, effects: Effects, environ: Mapping[str, str], *, store: bool, as_json: bool) -> Exit:
+    """Inspect a batch, and the store that it was uploaded to if that is wanted, and tell every difference.
 
     Raises:
-        InputError: no ledger of ours. BatchLocked: the batch is being run.
+        InputError: no ledger of ours. BatchLocked: the batch is being run. Paused: the store does not answer, or will
+            not.
     """
     folder = _folder(root)
     # Workers that share a ledger go on: what they do meanwhile makes no difference between it and the files.
     with nullcontext() if folder.shared.is_file() else only_process(folder, effects):
         found = inspect(folder, effects, _marks(folder, effects, environ))
+        if not found.of_kind(Kind.UNSOUND):
+            found = asyncio.run(_with_copies(found, folder, effects, environ, store=store))
     _tell(root, found, as_json=as_json)
     if any(finding.kind in {Kind.MISSING, Kind.PART_GONE} for finding in found.findings):
         say(f"To fetch again what is missing: {shlex.join(['clipmill', 'check', str(root), '--repair'])}")
     return Exit.SOME_FAILED if found.findings else Exit.DONE
 
 
-async def repair_batch(root: Path, effects: Effects, environ: Mapping[str, str], *, as_json: bool) -> Exit:
+async def repair_batch(root: Path, effects: Effects, environ: Mapping[str, str], *, store: bool, as_json: bool) -> Exit:
     """Inspect a batch, repair what can be repaired without paying, inspect it again, and tell what is left.
 
     Raises:
@@ -113,6 +120,9 @@ async def repair_batch(root: Path, effects: Effects, environ: Mapping[str, str],
                 await _bring_home(folder, epoch, found, effects, environ, repair)
                 found = await effects.threads.run(inspect, folder, effects, marks)
             found = replace(found, findings=tuple(f for f in found.findings if f.kind is not Kind.RESTORED))
+            found = await _with_copies(found, folder, effects, environ, store=store)
+            if lost_copies := await forget_copies(found.findings, epoch.ledger, effects.clock.now()):
+                repair.say(f"{count(lost_copies, 'clip')} to be uploaded again, by the next run: {_resume(root)}")
         epoch.ending = f"check: {count(len(found.findings), 'difference')} left"
     with reading(folder.ledger, effects) as reader:
         doubts = len(doubts_of(reader))
@@ -124,6 +134,23 @@ async def repair_batch(root: Path, effects: Effects, environ: Mapping[str, str],
         )
     _tell(root, found, as_json=as_json, repair=repair, doubts=doubts)
     return _exit_code(repair.outcome, doubts=doubts, left=bool(found.findings or lost))
+
+
+async def _with_copies(
+    found: Inspection, folder: BatchFolder, effects: Effects, environ: Mapping[str, str], *, store: bool
+) -> Inspection:
+    """Return an inspection with what was found in the store; where that is not wanted, say that it was not."""
+    with reading(folder.ledger, effects) as reader:
+        clips = copied(reader.jobs()) if store else []
+        unseen = 0 if store else reader.uploaded()
+    if unseen:
+        say(f"{count(unseen, 'uploaded clip')} in the store not looked at; to do so, add --store.")
+    there = await inspect_copies(clips, lambda url: open_store(parse_store(url), environ), effects)
+    return replace(found, findings=(*found.findings, *there))
+
+
+def _resume(root: Path) -> str:
+    return shlex.join(["clipmill", "resume", str(root)])
 
 
 def _exit_code(outcome: Outcome, *, doubts: int, left: bool) -> Exit:

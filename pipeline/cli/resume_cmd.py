@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli.options import allow_inputs_option, engine_options, json_option, ledger_options, money_options
+from pipeline.cli.options import (
+    allow_inputs_option,
+    engine_options,
+    json_option,
+    ledger_options,
+    metrics_option,
+    money_options,
+    store_option,
+)
 
 if TYPE_CHECKING:
     from pipeline.errors import Exit
@@ -20,6 +28,8 @@ if TYPE_CHECKING:
 @ledger_options
 @engine_options
 @allow_inputs_option
+@store_option
+@metrics_option
 @money_options
 @json_option
 def command(
@@ -31,6 +41,8 @@ def command(
     workers: int | None,
     address: str | None,
     allow_inputs: tuple[Path, ...],
+    store: str | None,
+    metrics: str | None,
     max_cost: float | None,
     yes: bool,
     as_json: bool,
@@ -44,6 +56,7 @@ def command(
     """
     from pipeline.cli.crew import carry_out_by_crew, crew_wanted
     from pipeline.cli.keys import environment
+    from pipeline.cli.metrics import parse_target
     from pipeline.cli.session import Order, carry_out
     from pipeline.effects import system
     from pipeline.ledger.reader import reading
@@ -62,6 +75,8 @@ def command(
         on_change=None,
         allowed=allow_inputs,
         max_cost_usd=max_cost,
+        store=store,
+        metrics=parse_target(metrics) if metrics else None,
         yes=yes,
         as_json=as_json,
         speed=speed,

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli.options import checking_options, engine_options, json_option, ledger_options, money_options
+from pipeline.cli.options import (
+    checking_options,
+    engine_options,
+    json_option,
+    ledger_options,
+    metrics_option,
+    money_options,
+    store_option,
+)
 
 if TYPE_CHECKING:
     from pipeline.cli.checking import Checking
@@ -40,6 +48,8 @@ NO_SHARED_REHEARSAL = (
 @ledger_options
 @engine_options
 @checking_options
+@store_option
+@metrics_option
 @money_options
 @json_option
 def command(
@@ -61,6 +71,8 @@ def command(
     address: str | None,
     allow_inputs: tuple[Path, ...],
     no_catalogue: bool,
+    store: str | None,
+    metrics: str | None,
     max_cost: float | None,
     yes: bool,
     as_json: bool,
@@ -76,6 +88,7 @@ def command(
     from pipeline.cli.console import say
     from pipeline.cli.crew import carry_out_by_crew, crew_wanted
     from pipeline.cli.keys import environment
+    from pipeline.cli.metrics import parse_target
     from pipeline.cli.problems import tell_problems
     from pipeline.cli.session import Order, carry_out
     from pipeline.effects import system
@@ -108,6 +121,8 @@ def command(
             by_list=not no_catalogue,
             on_change=OnChange(on_change) if on_change else None,
             max_cost_usd=max_cost,
+            store=store,
+            metrics=parse_target(metrics) if metrics else None,
             yes=yes,
             as_json=as_json,
             speed=speed if sandbox else 0.0,

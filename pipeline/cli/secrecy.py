@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from pipeline.cli.console import plain
-from pipeline.cli.keys import KEYS, environment
+from pipeline.cli.keys import KEYS, STORE_KEYS, environment
 from pipeline.errors import InputError
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ class Secrecy:
             environ: Mapping[str, str] = environment(self._environ, self._folder)
         except InputError:  # a `.env` that nobody could read has lent no key to anybody
             environ = self._environ
-        return {value for name, value in environ.items() if KEYS.fullmatch(name) and len(value) >= SHORTEST}
+        named = {name: value for name, value in environ.items() if KEYS.fullmatch(name) or STORE_KEYS.fullmatch(name)}
+        return {value for value in named.values() if len(value) >= SHORTEST}
 
 
 class Discreet(logging.Formatter):

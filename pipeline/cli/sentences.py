@@ -50,6 +50,8 @@ EVENT_SAYS: Mapping[EventKind, str] = {
     EventKind.CLIP_PUBLISHED: "a clip has its final name",
     EventKind.CLIP_MISSING: "a finished clip is missing from disk; to be fetched again",
     EventKind.CLIP_DECODED: "a clip was decoded, frame by frame",
+    EventKind.CLIP_UPLOADED: "a clip is in the store too, verified there",
+    EventKind.CLIP_COPY_LOST: "the store no longer has a clip as it was uploaded; to be uploaded again",
     EventKind.CLEANED_UP: "the provider's copies were deleted, since every clip is here",
     EventKind.CLEANUP_REFUSED: "the provider would not delete its copies; it is not asked again",
     EventKind.HISTORY_LOST: "the ledger was restored from a copy, and what happened since is not known; held in doubt",

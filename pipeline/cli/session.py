@@ -19,12 +19,14 @@ from pipeline.cli.descriptors import make_room, needed
 from pipeline.cli.elsewhere import note_folder
 from pipeline.cli.ending import tell_ending
 from pipeline.cli.epoch import begin_epoch
+from pipeline.cli.metrics import Target, telling
 from pipeline.cli.pricing import Wish, price
 from pipeline.cli.rehearsal import sandbox_child
 from pipeline.cli.seats import make_seats
 from pipeline.cli.settings import BatchSettings
 from pipeline.cli.sharing import share_ledger, told_as_other_plan
 from pipeline.cli.signals import listen
+from pipeline.cli.storing import find_store, refuse_bad_store, uploading_to
 from pipeline.clips.decoders import Decoders
 from pipeline.durable import make_folder
 from pipeline.effects import SystemShelf
@@ -37,6 +39,7 @@ from pipeline.providers.registry import account_from, find_provider
 from pipeline.runner.batch import BatchRun
 from pipeline.runner.cleanup import vendors_to_ask
 from pipeline.runner.context import RunContext
+from pipeline.runner.meter import Meter
 from pipeline.runner.money import KeptQuotes
 from pipeline.runner.progress import Progress
 from pipeline.runner.reconcile import OnChange, compare, refuse_undecided, write_plan
@@ -76,6 +79,10 @@ class Order:
     """Folders in which input files may lie, beside those that the ledger knows of."""
     by_list: bool = True
     """Whether the plan was made with what is known of the models."""
+    store: str | None = None
+    """Where clips are uploaded to; None for where they were so far."""
+    metrics: Target | None = None
+    """Where the run's figures are told; None for nowhere."""
     ledger: str | None = None
     """The address of a ledger that several workers share; None for what the folder has."""
     lease_s: float = LEASE_S
@@ -99,7 +106,7 @@ class Begun:
     run: RunContext
     seats: Mapping[str, Seat]
     epoch: Epoch
-    chosen: Container[str] | None
+    order: Order
 
     async def go(self, stop: Stop) -> Outcome:
         """Take the batch as far as it can go.
@@ -107,9 +114,10 @@ class Begun:
         Raises:
             ClipmillError: what could not be helped.
         """
-        progress, epoch = self.run.progress, self.epoch
-        run = BatchRun(run=self.run, seats=self.seats, chosen=self.chosen, stop=stop, checkpoint=epoch.move_mark)
-        async with shown(progress, self.run.effects.clock):
+        order, epoch, progress = self.order, self.epoch, self.run.progress
+        run = BatchRun(run=self.run, seats=self.seats, chosen=order.chosen, stop=stop, checkpoint=epoch.move_mark)
+        batch = await self.run.ledger.read_meta("name") or self.run.folder.root.name
+        async with telling(order.metrics, run, batch), shown(progress, self.run.effects.clock):
             with epoch.telling(progress.note):
                 outcome = await run.go()
         epoch.ending = "; ".join(outcome.paused_because) or ("stopped by a signal" if outcome.signal else "finished")
@@ -150,6 +158,7 @@ async def begun(
     if order.plan is not None and not order.rehearsal:
         for name in {model.provider for model in order.plan.estimate.models}:
             account_from(environ, find_provider(name).capabilities)  # a missing key is told before anything is made
+    refuse_bad_store(order.store, environ)
     if not order.rehearsal:
         effects = replace(effects, shelf=SystemShelf(state_folder(environ) / "budgets"))
     folder = BatchFolder(order.root)
@@ -168,6 +177,7 @@ async def begun(
         ledger = epoch.ledger
         async with ledger.alone("plan"):
             settings = await _settle_plan(order, ledger, effects)
+        store = await find_store(order.store, ledger, environ)
         if is_new and not ledger.is_shared:
             say(f"{folder.root} is new: nothing in it is paid for yet.")
         if order.plan is not None and not order.rehearsal:
@@ -191,6 +201,9 @@ async def begun(
         decoding = await stack.enter_async_context(
             decoding_beside(ledger, folder, settings.accept, effects, progress.note, max(1, cores() - 1), decoders)
         )
+        turns = decoding.turns if decoding else None
+        meter = Meter()
+        uploading = await uploading_to(store, ledger, folder, effects, progress, meter, turns)
         context = RunContext(
             ledger=ledger,
             folder=folder,
@@ -199,11 +212,13 @@ async def begun(
             effects=effects,
             prices=prices,
             progress=progress,
+            meter=meter,
             decoding=decoding,
+            uploading=uploading,
             cleanup=settings.cleanup,
             lease_s=order.lease_s,
         )
-        yield Begun(run=context, seats=seats, epoch=epoch, chosen=order.chosen)
+        yield Begun(run=context, seats=seats, epoch=epoch, order=order)
 
 
 def _capabilities(name: str) -> Capabilities:

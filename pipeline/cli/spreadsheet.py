@@ -22,7 +22,7 @@ FORMULA = (*"=+-@\t\r\n", *"\uff1d\uff0b\uff0d\uff20")
 PLAIN_FIELDS = ("id", "state", "provider", "model", "prompt")
 HEADER = (
     *PLAIN_FIELDS,
-    *("parameters", "metadata", "clips", "files", "seconds", "bytes", "cost_usd", "cost_is"),
+    *("parameters", "metadata", "clips", "files", "urls", "seconds", "bytes", "cost_usd", "cost_is"),
     *("expected_usd", "expected_is", "usage", "differs", "provider_job_id"),
     *("attempts", "submitted_at", "finished_at", "error_kind", "error_message", "error_class"),
 )
@@ -62,6 +62,7 @@ def _values(result: Mapping[str, Any]) -> list[Any]:
         result["metadata"] or "",
         len(clips),
         " ".join(clip["file"] for clip in clips),
+        " ".join(clip["url"] for clip in clips if clip["url"]),
         round(sum(clip["duration_s"] or 0 for clip in clips), 3),
         sum(clip["bytes"] for clip in clips),
         *(result[name] for name in ("cost_usd", "cost_is", "expected_usd", "expected_is")),

@@ -6,8 +6,8 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from pipeline.jobs.job import CleanUp, Clip, CostIs, Failure, Job
-from pipeline.jobs.state import ClipState, State
+from pipeline.jobs.job import CleanUp, Clip, CostIs, Failure, Job, Remote
+from pipeline.jobs.state import ClipState, CopyState, State
 from pipeline.providers.answers import Billing, Output, Receipt
 from pipeline.providers.base import GenerationRequest, InputFile
 
@@ -138,12 +138,32 @@ def clip_to_json(clip: Clip) -> dict[str, Any]:
         "size_bytes": clip.size_bytes,
         "facts": dict(clip.facts),
         "warnings": list(clip.warnings),
+        "copy": clip.copy.value,
+        "remote": remote_to_json(clip.remote),
     }
 
 
 def clip_from_json(value: Mapping[str, Any]) -> Clip:
     """Read what `clip_to_json` wrote."""
-    return Clip(**{**value, "state": ClipState(value["state"]), "warnings": tuple(value["warnings"])})
+    return Clip(
+        **{
+            **value,
+            "state": ClipState(value["state"]),
+            "warnings": tuple(value["warnings"]),
+            "copy": CopyState(value.get("copy", "none")),
+            "remote": remote_from_json(value.get("remote")),
+        }
+    )
+
+
+def remote_to_json(remote: Remote | None) -> dict[str, Any]:
+    """Return where a copy is as plain JSON; nothing for none."""
+    return asdict(remote) if remote else {}
+
+
+def remote_from_json(value: Mapping[str, Any] | None) -> Remote | None:
+    """Read what `remote_to_json` wrote."""
+    return Remote(**value) if value else None
 
 
 def _time_to_json(value: datetime | None) -> str | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from pipeline.jobs.state import ClipState, State
+from pipeline.jobs.state import ClipState, CopyState, State
 from pipeline.providers.answers import Billing, Output, Receipt
 
 if TYPE_CHECKING:
@@ -52,6 +52,23 @@ class Failure:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Remote:
+    """Where a clip's second copy is, and as what the store knows it."""
+
+    store: str
+    """The URL of the store, as the user named it."""
+    key: str
+    """The object's name, relative to that."""
+    e_tag: str = ""
+    """What the store called these very bytes, so that a later look tells whether they are still the same."""
+
+    @property
+    def url(self) -> str:
+        """The whole address."""
+        return f"{self.store}/{self.key}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Clip:
     """One clip of a job."""
 
@@ -66,6 +83,10 @@ class Clip:
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What the file says of itself: duration_s, width, height, fps, has_audio, ..."""
     warnings: tuple[str, ...] = ()
+    copy: CopyState = CopyState.NONE
+    """Whether there is a second copy in a store."""
+    remote: Remote | None = None
+    """Where that is; None where there is none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

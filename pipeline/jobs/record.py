@@ -9,15 +9,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pipeline.errors import LedgerError
-from pipeline.jobs.codec import failure_from_json, receipt_from_json, request_from_json
+from pipeline.jobs.codec import failure_from_json, receipt_from_json, remote_from_json, request_from_json
 from pipeline.jobs.job import CleanUp, Clip, CostIs, Job
-from pipeline.jobs.state import CLIP_MOVES, MOVES, ClipState, EventKind, State
+from pipeline.jobs.state import CLIP_MOVES, COPY_MOVES, MOVES, ClipState, CopyState, EventKind, State
 from pipeline.providers.answers import Billing, Output
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pipeline.jobs.event import Event
+
+
+OF_COPIES = frozenset({EventKind.CLIP_UPLOADED, EventKind.CLIP_COPY_LOST})
+"""Events about a clip's second copy alone."""
 
 
 class IllegalMove(LedgerError):
@@ -194,6 +198,9 @@ def _clip_event(job: Job, event: Event) -> Job:
     moved = _move_clip(clip, event)
     if (clip.state, event.kind, moved.state) not in CLIP_MOVES:
         raise IllegalMove(f"{job.item_id}: {event.kind} does not lead a clip from {clip.state} to {moved.state}.")
+    told_of_copy = event.kind in OF_COPIES or clip.copy is not moved.copy
+    if told_of_copy and (clip.copy, event.kind, moved.copy) not in COPY_MOVES:
+        raise IllegalMove(f"{job.item_id}: {event.kind} does not lead a copy from {clip.copy} to {moved.copy}.")
     clips = tuple(moved if c.index == index else c for c in job.clips)
     return _with_clips(replace(job, clips=clips), event)
 
@@ -218,13 +225,17 @@ def _move_clip(clip: Clip, event: Event) -> Clip:
             return replace(clip, state=ClipState.LOST)
         case EventKind.CLIP_DECODED:
             return replace(clip, facts={**clip.facts, "decoded": data["decoded"]})
+        case EventKind.CLIP_UPLOADED:
+            return replace(clip, copy=CopyState.UPLOADED, remote=remote_from_json(data["remote"]))
+        case EventKind.CLIP_COPY_LOST:
+            return replace(clip, copy=CopyState.NONE, remote=None)
         case _:
             return Clip(index=clip.index)
 
 
 def _with_clips(job: Job, event: Event) -> Job:
     states = {clip.state for clip in job.clips}
-    if event.kind is EventKind.CLIP_DECODED:
+    if event.kind is EventKind.CLIP_DECODED or event.kind in OF_COPIES:
         return job
     if event.kind is EventKind.CLIP_MISSING:
         state = State.CLAIMED if job.outputs else State.SUBMITTED
@@ -302,6 +313,8 @@ _EFFECTS: dict[EventKind, Callable[[Job, Event], Job]] = {
     EventKind.CLIP_PUBLISHED: _clip_event,
     EventKind.CLIP_MISSING: _clip_event,
     EventKind.CLIP_DECODED: _clip_event,
+    EventKind.CLIP_UPLOADED: _clip_event,
+    EventKind.CLIP_COPY_LOST: _clip_event,
     EventKind.CLEANED_UP: _cleaned_up(CleanUp.DONE),
     EventKind.CLEANUP_REFUSED: _cleaned_up(CleanUp.REFUSED),
     EventKind.HISTORY_LOST: _history_lost,

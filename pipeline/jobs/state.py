@@ -63,6 +63,15 @@ class ClipState(StrEnum):
     """The vendor no longer has it."""
 
 
+class CopyState(StrEnum):
+    """Where the second copy of a finished clip is, in an object store that the user named. It moves by itself."""
+
+    NONE = "none"
+    """There is none that is known of. The next run uploads the clip, where it has a store."""
+    UPLOADED = "uploaded"
+    """Whole, verified and under a name of its own in the store. It is not uploaded again."""
+
+
 class EventKind(StrEnum):
     """What happened, in the past tense."""
 
@@ -92,6 +101,10 @@ class EventKind(StrEnum):
     CLIP_MISSING = "clip_missing"
     CLIP_DECODED = "clip_decoded"
     """A decoder has seen every frame of a finished clip. It says what the clip is like, and moves nothing."""
+    CLIP_UPLOADED = "clip_uploaded"
+    """A finished clip is in the store too, and what is there was held against what is here."""
+    CLIP_COPY_LOST = "clip_copy_lost"
+    """The store no longer has it, or has something else under its name. The next run uploads it again."""
     CLEANED_UP = "cleaned_up"
     """The vendor's own copies of its clips are deleted: they are all here."""
     CLEANUP_REFUSED = "cleanup_refused"
@@ -149,7 +162,8 @@ def _moves() -> frozenset[tuple[State | None, EventKind, State]]:
         table.add((state, e.CLIP_PUBLISHED, s.LOST))
         table.add((state, e.CLIP_LOST, s.LOST))
     for state in (s.DONE, s.LOST):  # while it is at the vendor, its lane alone writes about it
-        table.add((state, e.CLIP_DECODED, state))
+        for kind in (e.CLIP_DECODED, e.CLIP_UPLOADED, e.CLIP_COPY_LOST):
+            table.add((state, kind, state))
     for state in UNSUCCESSFUL:
         table.add((state, e.RETRIED, s.PLANNED))
     for state in State:
@@ -168,6 +182,18 @@ CLIP_MOVES = frozenset(
         (ClipState.WANTED, EventKind.CLIP_LOST, ClipState.LOST),
         (ClipState.DONE, EventKind.CLIP_MISSING, ClipState.WANTED),
         (ClipState.DONE, EventKind.CLIP_DECODED, ClipState.DONE),
+        (ClipState.DONE, EventKind.CLIP_UPLOADED, ClipState.DONE),
+        (ClipState.DONE, EventKind.CLIP_COPY_LOST, ClipState.DONE),
     }
 )
 """Every legal move of one clip."""
+
+COPY_MOVES = frozenset(
+    {
+        (CopyState.NONE, EventKind.CLIP_UPLOADED, CopyState.UPLOADED),
+        (CopyState.UPLOADED, EventKind.CLIP_UPLOADED, CopyState.UPLOADED),  # to another store
+        (CopyState.UPLOADED, EventKind.CLIP_COPY_LOST, CopyState.NONE),
+        (CopyState.UPLOADED, EventKind.CLIP_MISSING, CopyState.NONE),  # what is fetched anew may be other bytes
+    }
+)
+"""Every legal move of a clip's second copy; what is not named here leaves it where it is."""

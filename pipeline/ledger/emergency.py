@@ -38,6 +38,8 @@ BEGINNINGS = frozenset(
         EventKind.CLAIM_ALLOWED,
         EventKind.CLIP_MISSING,
         EventKind.CLIP_DECODED,
+        EventKind.CLIP_UPLOADED,
+        EventKind.CLIP_COPY_LOST,
     }
 )
 """Events after which something new is begun, and those that can be had again for nothing. On a failing disk they are

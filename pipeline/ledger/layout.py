@@ -21,7 +21,7 @@ from uuid import UUID
 
 from pipeline.durable import publish, told_as_disk_refused
 from pipeline.errors import LedgerError
-from pipeline.jobs.state import CLIP_MOVES, MOVES
+from pipeline.jobs.state import CLIP_MOVES, COPY_MOVES, MOVES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -33,7 +33,19 @@ if TYPE_CHECKING:
 
 Step = Callable[[sqlite3.Connection], None]
 """Changes tables within a transaction that is open, while there are no triggers and foreign keys are not held."""
-STEPS: tuple[Step, ...] = ()
+
+
+def _clips_have_copies(database: sqlite3.Connection) -> None:
+    """From version 1 to 2: a clip may have a second copy in an object store."""
+    database.execute("ALTER TABLE clip ADD COLUMN copy TEXT NOT NULL DEFAULT 'none'")
+    database.execute("ALTER TABLE clip ADD COLUMN remote TEXT NOT NULL DEFAULT '{}'")
+    database.execute(
+        "CREATE TABLE copy_move (from_state TEXT NOT NULL, event TEXT NOT NULL, to_state TEXT NOT NULL, "
+        "PRIMARY KEY (from_state, event, to_state)) STRICT, WITHOUT ROWID"
+    )
+
+
+STEPS: tuple[Step, ...] = (_clips_have_copies,)
 """The first leads from version 1 to 2; schema.sql is where all of them lead. Once released, a step is never changed."""
 APPLICATION_ID = 0x636C6D6C
 """Marks the file as a clipmill ledger ("clml")."""
@@ -116,10 +128,14 @@ def fill_moves(database: Database) -> None:
     """Give the database the code's table of legal moves."""
     database.execute("DELETE FROM move")
     database.execute("DELETE FROM clip_move")
+    database.execute("DELETE FROM copy_move")
     moves = [(a.value, e.value, b.value) for a, e, b in MOVES if a is not None]
     database.executemany("INSERT INTO move VALUES (?, ?, ?)", moves)
     database.executemany(
         "INSERT INTO clip_move VALUES (?, ?, ?)", [(a.value, e.value, b.value) for a, e, b in CLIP_MOVES]
+    )
+    database.executemany(
+        "INSERT INTO copy_move VALUES (?, ?, ?)", [(a.value, e.value, b.value) for a, e, b in COPY_MOVES]
     )
 
 
@@ -198,6 +214,7 @@ def _rules(database: sqlite3.Connection) -> list[object]:
         "SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' ORDER BY name",
         "SELECT * FROM move ORDER BY 1, 2, 3",
         "SELECT * FROM clip_move ORDER BY 1, 2, 3",
+        "SELECT * FROM copy_move ORDER BY 1, 2, 3",
     )
     return [database.execute(query).fetchall() for query in queries]
 

@@ -89,6 +89,24 @@ class Summary:
         return self.count(*IN_DOUBT)
 
 
+class Share(NamedTuple):
+    """How many items of one model are in one state, and what they cost."""
+
+    provider: str
+    model: str
+    state: State
+    items: int
+    committed_micro_usd: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Totals:
+    """How a batch stands, by provider, model and state; every revision counts."""
+
+    rows: Sequence[Share]
+    max_cost_usd: float | None
+
+
 class Reader:
     """Reads of one ledger; use it in a `with reading(path, ...)`."""
 
@@ -155,6 +173,19 @@ class Reader:
         found = self._database.execute(query).fetchall()
         return [json.dumps({**json.loads(about), "since": since}) for about, since in found]
 
+    def totals(self) -> Totals:
+        """Count items and money by provider, model and state."""
+        query = (
+            "SELECT provider, model, state, count(*), sum(committed_micro_usd) FROM item "
+            "GROUP BY provider, model, state ORDER BY provider, model, state"
+        )
+        with told_as_our_errors(self.path):
+            found = self._database.execute(query).fetchall()
+        rows_found = [
+            Share(provider, model, State(state), int(n), int(sum_)) for provider, model, state, n, sum_ in found
+        ]
+        return Totals(rows=rows_found, max_cost_usd=self.meta("max_cost_usd"))
+
     def committed_usd(self) -> dict[State, float]:
         """Return what the budget counts for each state, over all revisions."""
         with told_as_our_errors(self.path):
@@ -199,6 +230,17 @@ class Reader:
         """Return how many finished jobs have a clip that no decoder has seen."""
         with told_as_our_errors(self.path):
             return len(rows.undecoded(self._database))
+
+    def not_uploaded(self, store: str) -> int:
+        """Return how many finished jobs have a clip of which a store (by its URL) has no copy."""
+        with told_as_our_errors(self.path):
+            return len(rows.not_uploaded(self._database, store))
+
+    def uploaded(self) -> int:
+        """Return how many finished clips have a copy in a store."""
+        with told_as_our_errors(self.path):
+            query = "SELECT count(*) FROM clip WHERE copy = 'uploaded'"
+            return int(self._database.execute(query).fetchone()[0])
 
     def planned_kinds(self) -> Iterator[tuple[str, str, str]]:
         """Yield id, provider, and request but for the prompt (as JSON) of what is still to be submitted.

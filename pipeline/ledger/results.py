@@ -87,6 +87,7 @@ def _clip(clip: Clip, rules: Acceptance) -> dict[str, Any]:
     verdict = judge(rules, clip.facts, clip.size_bytes)
     return {
         "file": clip.file,
+        "url": clip.remote.url if clip.remote else None,
         "sha256": clip.sha256,
         "bytes": clip.size_bytes,
         **{name: clip.facts.get(name) for name in CLIP_FACTS},

@@ -30,11 +30,12 @@ UPDATE item SET state = :state, event = :event, attempt = :attempt, moves = :mov
                 record = :record, request = coalesce(:request, request)
 WHERE id = :id AND revision = :revision AND state = :state_before AND moves = :moves_before AND epoch <= :epoch"""
 INSERT_CLIP = """
-INSERT INTO clip (item_id, revision, idx, state, event, part, file, sha256, size_bytes, facts, warnings)
-VALUES (:item_id, :revision, :idx, :state, :event, :part, :file, :sha256, :size_bytes, :facts, :warnings)"""
+INSERT INTO clip (item_id, revision, idx, state, event, part, file, sha256, size_bytes, facts, warnings, copy, remote)
+VALUES (:item_id, :revision, :idx, :state, :event, :part, :file, :sha256, :size_bytes, :facts, :warnings, :copy,
+        :remote)"""
 UPDATE_CLIP = """
 UPDATE clip SET state = :state, event = :event, part = :part, file = :file, sha256 = :sha256,
-                size_bytes = :size_bytes, facts = :facts, warnings = :warnings
+                size_bytes = :size_bytes, facts = :facts, warnings = :warnings, copy = :copy, remote = :remote
 WHERE item_id = :item_id AND revision = :revision AND idx = :idx AND state = :state_before"""
 
 
@@ -78,6 +79,7 @@ def clip_row(job: Job, clip: Clip, event: Event) -> dict[str, Any]:
         "event": event.kind.value,
         "facts": compact(row["facts"]),
         "warnings": compact(row["warnings"]),
+        "remote": compact(row["remote"]),
     }
 
 
@@ -96,10 +98,12 @@ def read_jobs(database: Database, where: str, values: Sequence[Any] = ()) -> Ite
                     "size_bytes": size_bytes,
                     "facts": json.loads(facts),
                     "warnings": json.loads(warnings),
+                    "copy": copy,
+                    "remote": json.loads(remote),
                 }
             )
-            for idx, state, part, file, sha256, size_bytes, facts, warnings in database.execute(
-                "SELECT idx, state, part, file, sha256, size_bytes, facts, warnings FROM clip "
+            for idx, state, part, file, sha256, size_bytes, facts, warnings, copy, remote in database.execute(
+                "SELECT idx, state, part, file, sha256, size_bytes, facts, warnings, copy, remote FROM clip "
                 "WHERE item_id = ? AND revision = ? ORDER BY idx",
                 (item_id, revision),
             )
@@ -115,6 +119,17 @@ def undecoded(database: Database) -> list[tuple[str, int]]:
         "AND json_extract(clip.facts, '$.decoded') IS NULL GROUP BY item.id, item.revision ORDER BY item.position"
     )
     return database.execute(query).fetchall()
+
+
+def not_uploaded(database: Database, store: str) -> list[tuple[str, int]]:
+    """Return the id and revision of finished jobs with a clip of which a store has no copy, in the manifest's order."""
+    query = (
+        "SELECT item.id, item.revision FROM item JOIN clip ON clip.item_id = item.id AND clip.revision = item.revision "
+        "WHERE item.state IN ('done', 'lost') AND clip.state = 'done' "
+        "AND (clip.copy <> 'uploaded' OR json_extract(clip.remote, '$.store') <> ?) "
+        "GROUP BY item.id, item.revision ORDER BY item.position"
+    )
+    return database.execute(query, (store,)).fetchall()
 
 
 def read_events(rows: Iterable[tuple[Any, ...]]) -> Iterator[Event]:

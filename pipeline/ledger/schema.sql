@@ -28,6 +28,13 @@ CREATE TABLE clip_move (
   PRIMARY KEY (from_state, event, to_state)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE copy_move (
+  from_state TEXT NOT NULL,
+  event      TEXT NOT NULL,
+  to_state   TEXT NOT NULL,
+  PRIMARY KEY (from_state, event, to_state)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE money (
   one                 INTEGER PRIMARY KEY CHECK (one = 1),
   committed_micro_usd INTEGER NOT NULL  -- spent + reserved + in doubt, over all items; kept by the triggers below
@@ -66,6 +73,8 @@ CREATE TABLE clip (
   size_bytes INTEGER NOT NULL,
   facts      TEXT NOT NULL,              -- JSON
   warnings   TEXT NOT NULL,              -- JSON
+  copy       TEXT NOT NULL DEFAULT 'none',  -- the state of its second copy, in an object store
+  remote     TEXT NOT NULL DEFAULT '{}',    -- JSON: where that is
   PRIMARY KEY (item_id, revision, idx),
   FOREIGN KEY (item_id, revision) REFERENCES item (id, revision) ON DELETE CASCADE
 ) STRICT, WITHOUT ROWID;
@@ -106,12 +115,17 @@ WHEN OLD.state <> 'planned' OR OLD.committed_micro_usd <> 0
 BEGIN SELECT RAISE(ABORT, 'illegal move: only an item that cost nothing can be withdrawn'); END;
 
 CREATE TRIGGER clip_begins_wanted BEFORE INSERT ON clip
-WHEN NEW.state <> 'wanted'
-BEGIN SELECT RAISE(ABORT, 'illegal move: a clip begins wanted'); END;
+WHEN NEW.state <> 'wanted' OR NEW.copy <> 'none'
+BEGIN SELECT RAISE(ABORT, 'illegal move: a clip begins wanted, and without a copy'); END;
 
 CREATE TRIGGER clip_moves_legally BEFORE UPDATE OF state, event ON clip
 WHEN NOT EXISTS (SELECT 1 FROM clip_move WHERE from_state = OLD.state AND event = NEW.event AND to_state = NEW.state)
 BEGIN SELECT RAISE(ABORT, 'illegal move of a clip'); END;
+
+CREATE TRIGGER copy_moves_legally BEFORE UPDATE OF copy, remote ON clip
+WHEN (OLD.copy <> NEW.copy OR OLD.remote <> NEW.remote)
+AND NOT EXISTS (SELECT 1 FROM copy_move WHERE from_state = OLD.copy AND event = NEW.event AND to_state = NEW.copy)
+BEGIN SELECT RAISE(ABORT, 'illegal move of a copy'); END;
 
 CREATE TRIGGER money_of_new_item AFTER INSERT ON item
 BEGIN UPDATE money SET committed_micro_usd = committed_micro_usd + NEW.committed_micro_usd; END;

@@ -402,6 +402,11 @@ class Ledger:
         found: list[tuple[str, int]] = await self._alone(self._writer.undecoded)
         return found
 
+    async def not_uploaded(self, store: str) -> list[tuple[str, int]]:
+        """Return the id and revision of every finished job with a clip of which a store (by its URL) has no copy."""
+        found: list[tuple[str, int]] = await self._alone(self._writer.not_uploaded, store)
+        return found
+
     async def committed_usd(self) -> float:
         """Return what is spent, reserved or in doubt, over all items."""
         return float(await self._alone(self._writer.committed_usd))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 from pipeline.errors import LedgerError, Paused, StaleWrite
@@ -67,12 +67,15 @@ class Page:
 class Company:
     """Who else works on the batch at this moment."""
 
-    workers: int = 1
-    """How many are at work, this one included."""
-    items_elsewhere: int = 0
-    """How many items the others have, and have not brought to their end."""
+    others: Mapping[str, int] = field(default_factory=dict)
+    """By provider: how many of them have items that they have not brought to their end."""
     silent: Sequence[int] = ()
     """The epochs of those that were found silent for longer than their lease just now, and were taken over from."""
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether nobody else has anything."""
+        return not self.others
 
 
 ALONE = Company()
@@ -403,6 +406,10 @@ class Writer:
 
     def unlock(self, purpose: str) -> None:
         """Let others do it."""
+
+    def not_uploaded(self, store: str) -> list[tuple[str, int]]:
+        """Return the id and revision of every finished job with a clip of which a store has no copy."""
+        return patiently(self.path, self.tell, lambda: rows.not_uploaded(self._database, store))
 
     def undecoded(self) -> list[tuple[str, int]]:
         """Return the id and revision of every finished job with a clip that no decoder has seen."""

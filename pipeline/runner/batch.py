@@ -38,6 +38,7 @@ RESULTS_SHARE = 50
 """Between two rewrites of results.jsonl lie at least 30 s, and 50 times what the last one took."""
 CRASHES_MOST = 3
 DECODING_WORTH_A_WORD = 50
+UPLOADS_WORTH_A_WORD = 50
 SUSPENSION_CHECK_S = 1.0
 SUSPENDED_S = 15.0
 GRACE_S = 20.0
@@ -52,6 +53,8 @@ class Outcome:
     """Why it could not go on, in sentences; empty where everything came to its end."""
     signal: int = 0
     """The signal that stopped it, or 0."""
+    not_uploaded: str = ""
+    """Why clips are not in the store that the user named, though they are here; empty where all of them are."""
 
 
 @dataclass(kw_only=True)
@@ -77,13 +80,18 @@ class BatchRun:
             ClipmillError: what could not be helped, after all answers under way were written down.
         """
         make_folder(self.run.effects.files, self.run.folder.clips)
-        if self.run.ledger.is_shared:
-            await greet(self.run, await self.run.ledger.keep_company())
+        company = await self.run.ledger.keep_company()
+        await greet(self.run, company)
         capabilities = {name: seat.capabilities for name, seat in self.seats.items()}
         attached = await recover(self.run, capabilities, {seat.account for seat in self.seats.values()})
         await self._fill_lanes()
+        for lane in self.lanes.values():
+            lane.keep(company)
+            lane.others_at_work = self.run.ledger.is_shared  # for all that is known before the first look round
         if self.run.decoding is not None:
             await self.run.decoding.add_earlier()
+        if self.run.uploading is not None:
+            await self.run.uploading.add_earlier()
         await self._stop_a_crash_loop()
         problems = await self._until_done_or_stopped(attached)
         problems += await self._finish_billing()
@@ -98,7 +106,16 @@ class BatchRun:
                 self.run.progress.note(reason)
             raise bug
         reasons += [reason for lane in self.lanes.values() for reason in (lane.closed, lane.unfinished) if reason]
-        return Outcome(paused_because=tuple(dict.fromkeys(reasons)), signal=self.stop.signal)
+        not_uploaded = await self._upload_results() if not reasons and not self.stop.signal else ""
+        return Outcome(paused_because=tuple(dict.fromkeys(reasons)), signal=self.stop.signal, not_uploaded=not_uploaded)
+
+    async def _upload_results(self) -> str:
+        """Put the results beside the clips in the store; return why something of the batch is not there."""
+        uploading = self.run.uploading
+        if uploading is None:
+            return ""
+        await uploading.put_results()
+        return uploading.stopped
 
     async def _fill_lanes(self) -> None:
         learned = await self.run.ledger.learned()
@@ -153,7 +170,8 @@ class BatchRun:
         told = loop.create_task(self.stop.finish.wait())
         results = loop.create_task(self._rewrite_results_now_and_then())
         watch = loop.create_task(self._watch_for_suspension())
-        beside = {results} if self.run.decoding is None else {results, loop.create_task(self.run.decoding.work())}
+        others = [each for each in (self.run.decoding, self.run.uploading) if each is not None]
+        beside = {results, *(loop.create_task(each.work()) for each in others)}
         if self.run.ledger.is_shared:
             colleagues = Colleagues(run=self.run, lanes=self.lanes, chosen=self.chosen, attach=_attach)
             beside.add(loop.create_task(colleagues.keep()))
@@ -180,6 +198,13 @@ class BatchRun:
                     "That costs nothing, and can be cut short: what is left is decoded by the next run or export."
                 )
             await self.run.decoding.drained()
+        if self.run.uploading is not None:
+            if self.run.uploading.left >= UPLOADS_WORTH_A_WORD:
+                self.run.progress.note(
+                    f"Every clip that can be had is home; those of {self.run.uploading.left} items are still being "
+                    "uploaded. That can be cut short: what is left is uploaded by the next run."
+                )
+            await self.run.uploading.drained()
 
     def _count_down(self, lane: Lane, jobs: Iterable[Job]) -> None:
         """Tell the user what the vendor will soon keep no longer."""

@@ -124,7 +124,7 @@ async def _settle_claim(lane: Lane, live: Live, answer: ClaimAnswer) -> None:
                 await _claim_again_later(lane, live, answer.message, 30.0)
         case Throttled(wait_s=wait_s):
             lane.claims.pause(now, wait_s)
-            lane.run.progress.throttled += 1
+            lane.throttled()
             await _claim_again_later(lane, live, answer.message, 0.0)
         case NotSent():
             await _not_sent(lane, live, answer)

@@ -62,11 +62,11 @@ async def clean_up_delivered(lane: Lane) -> None:
 
 @asynccontextmanager
 async def _turn_at(run: RunContext, job: Job) -> AsyncIterator[Job]:
-    """Yield the job as it now is: where clips are decoded, what was seen of its own may have been written down."""
-    if run.decoding is None:
+    """Yield the job as it now is: where clips are decoded or uploaded, that may have been written down meanwhile."""
+    if run.turns is None:
         yield job
         return
-    async with run.decoding.turns.at(job.item_id, job.revision) as now:
+    async with run.turns.at(job.item_id, job.revision) as now:
         yield now
 
 
@@ -139,7 +139,7 @@ async def _clean_up(lane: Lane, job: Job) -> str:
                 if answer.locked_out:
                     lane.submits.pause(lane.now(), wait_s)
                     lane.looks.pause(lane.now(), wait_s)
-                lane.run.progress.throttled += 1
+                lane.throttled()
             case NotSent(message=why) | Transient(message=why):
                 await lane.rest(lane.scaled(backoff_s(tries, lane.run.effects.random)), until=lane.when_drained)
     return why

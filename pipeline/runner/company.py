@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 LOOKS_ROUND_A_LEASE = 3
 """How often a worker looks whether others have fallen silent."""
+NEAR_THE_END_S = 1.0
+"""How often, once it has nothing more to submit itself."""
 
 
 @dataclass(kw_only=True)
@@ -45,8 +47,14 @@ class Colleagues:
             LeaseLost: this worker was silent for too long itself.
         """
         while True:
-            await self.run.effects.clock.sleep(self.run.lease_s / LOOKS_ROUND_A_LEASE)
+            await self.run.effects.clock.sleep(self._pause_s())
             await self.look_round()
+
+    def _pause_s(self) -> float:
+        """Return how long to wait before the next look round: not long, where it may be that nothing is left to do."""
+        pause_s = self.run.lease_s / LOOKS_ROUND_A_LEASE
+        is_busy = any(len(lane.planned) for lane in self.lanes.values() if not lane.closed)
+        return pause_s if is_busy else min(pause_s, NEAR_THE_END_S)
 
     async def look_round(self) -> None:
         """Renew the lease, take up what nobody has any more, and learn whether others are at work."""
@@ -60,9 +68,7 @@ class Colleagues:
                 self.attach(lane, job)
         for lane in open_lanes:
             await self._look_for_planned(lane, company)
-            lane.share_with(company.workers)
-            lane.others_at_work = company.items_elsewhere > 0
-            lane.changed()
+            lane.keep(company)
         await self._count()
 
     async def _look_for_planned(self, lane: Lane, company: Company) -> None:
@@ -74,7 +80,7 @@ class Colleagues:
             waiting = await self.run.ledger.planned_counts(self.chosen)
             counts = Counter({model: count for (provider, model), count in waiting.items() if provider == lane.name})
             lane.planned.expect(counts, Unread(self.run.ledger, lane.name, self.chosen))
-        if is_idle and not len(lane.planned) and company.items_elsewhere and not lane.gave_back:
+        if is_idle and not len(lane.planned) and not company.is_alone and not lane.gave_back:
             # Items whose model is given up, for example. Were they kept, two workers could wait for each other.
             lane.gave_back = True
             await self.run.ledger.give_back(lane.name)

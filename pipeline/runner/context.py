@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from pipeline.runner.meter import Meter
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from pipeline.runner.decoding import Decoding
     from pipeline.runner.money import Prices
     from pipeline.runner.progress import Progress
+    from pipeline.runner.turns import Turns
+    from pipeline.runner.uploading import Uploading
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,6 +70,8 @@ class RunContext:
     effects: Effects
     prices: Prices
     progress: Progress
+    meter: Meter = field(default_factory=Meter)
+    """What the run has done, counted for programs that watch it."""
     cleanup: bool = False
     """Whether the vendors' copies are deleted once a clip is here."""
     max_clip_bytes: int = 2 << 30
@@ -74,3 +80,11 @@ class RunContext:
     """Where several workers share the ledger: for how long each may be silent."""
     decoding: Decoding | None = None
     """Where finished clips are decoded; None where nothing decodes."""
+    uploading: Uploading | None = None
+    """What brings finished clips into a store; None where there is none."""
+
+    @property
+    def turns(self) -> Turns | None:
+        """How those who write about finished jobs keep out of each other's way; None where there is but one."""
+        beside = self.decoding or self.uploading
+        return beside.turns if beside else None

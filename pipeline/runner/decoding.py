@@ -35,6 +35,7 @@ class Decoding:
         """`root` is the batch's folder; `note` is given sentences for the user."""
         self._ledger = ledger
         self.turns = Turns(ledger)
+        """Whoever else writes about finished jobs takes part in them."""
         self._root = root
         self._decoders = decoders
         self._clock = clock

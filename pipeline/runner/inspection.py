@@ -59,6 +59,10 @@ class Kind(StrEnum):
     """An item is not what its events make of it: a bug of ours, or somebody wrote into the ledger."""
     RESTORED = "restored"
     """The ledger is older than it was."""
+    COPY_GONE = "copy_gone"
+    """A clip that was uploaded is no longer in the store."""
+    COPY_CHANGED = "copy_changed"
+    """Something else is in the store under the name of a clip that was uploaded."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,6 +108,7 @@ def inspect(folder: BatchFolder, effects: Effects, marks: Path | None) -> Inspec
     """
     there = _names_there(folder, effects.files)  # before the ledger is read: what workers publish meanwhile is in it
     with closing(open_reader(folder.ledger, effects)) as database:
+        database.execute("BEGIN")  # one state of the ledger, whatever workers that share it commit meanwhile
         unsound = list(_unsound(database, folder.ledger))
         if unsound:  # what such a file says of clips is worth nothing
             return Inspection(findings=tuple(unsound), items=0, clips=0, size_bytes=0)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from pipeline.jobs.job import CostIs, Job
     from pipeline.jobs.state import EventKind
+    from pipeline.ledger.writer import Company
     from pipeline.providers.answers import Billing
     from pipeline.providers.base import GenerationRequest
     from pipeline.runner.context import RunContext, Seat
@@ -166,11 +167,13 @@ class Lane:
         evenly = 1.25 * rate_per_s * lasting_s * (1 + LAG_SHARE)
         return max(IN_FLIGHT_LEAST, math.ceil(max(bunch, evenly + bunch / 2) / self.workers))
 
-    def share_with(self, workers: int) -> None:
-        """Keep to this run's share of what the vendor allows at once, where several workers are at it."""
-        self.workers = max(1, workers)
+    def keep(self, company: Company) -> None:
+        """Keep to this run's share of what the vendor allows at once, and stay for as long as others have items."""
+        self.workers = 1 + company.others.get(self.name, 0)
         most = self.seat.limits.failures_per_30_s
         self.failures.most = most and max(1, most // self.workers)
+        self.others_at_work = not company.is_alone
+        self.changed()
 
     def now(self) -> float:
         """Return monotonic seconds."""
@@ -268,7 +271,13 @@ class Lane:
         asked = job.state in {State.SUBMITTING, State.CLAIMING}
         after = await self.run.ledger.record(job, event, partial(self.answered, job) if asked else None)
         self._count(job, after)
+        self.run.meter.moved(after, event)
         return after
+
+    def throttled(self) -> None:
+        """Count an answer that told this run to wait."""
+        self.run.progress.throttled += 1
+        self.run.meter.throttled(self.name)
 
     def answered(self, job: Job) -> None:
         """Let the next call that can bill begin: this one's outcome is on its way to the disk."""
@@ -301,7 +310,9 @@ class Lane:
         if live.found_at is None:
             live.found_at = now
             self.run.progress.found += 1
-            self.run.progress.unseen_s += self.schedule.finished(live, now)
+            unseen_s = self.schedule.finished(live, now)
+            self.run.progress.unseen_s += unseen_s
+            self.run.meter.found(live.job, unseen_s)
             self.changed()
 
     def finish(self, live: Live) -> None:
@@ -312,6 +323,8 @@ class Lane:
                 self.delivered.append(live.job)
         if self.run.decoding is not None:
             self.run.decoding.add(live.job)
+        if self.run.uploading is not None:
+            self.run.uploading.add(live.job)
         self.run.progress.remaining_s[self.name] = self.remaining_s()
         self.changed()
 

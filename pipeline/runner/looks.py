@@ -82,6 +82,7 @@ async def _look(lane: Lane, live: Live, group: TaskGroup) -> None:
         lane.changed()
     live.looks += 1
     lane.run.progress.looks += 1
+    lane.run.meter.looked(live.job)
     if live.job.job_id in lane.contested and await hold(lane, live):
         if isinstance(answer, Streaming):
             await answer.source.close()
@@ -125,7 +126,7 @@ async def _settle(lane: Lane, live: Live, answer: LookAnswer, group: TaskGroup) 
             lane.looks.pause(now, wait_s)
             if answer.locked_out:
                 lane.submits.pause(now, wait_s)
-            lane.run.progress.throttled += 1
+            lane.throttled()
             lane.schedule.add(live, now, now)
         case Refused() | NotSent() | Transient():
             await _failed_look(lane, live, answer)

@@ -24,7 +24,7 @@ PAGE = 1_000
 """Items read from the ledger at once, which takes a few thousandths of a second."""
 READY_LEAST = 100
 """With fewer than this that could be taken at once, more are read."""
-BITE = 16
+BITE = 8
 """Items that a worker leases at once where several share a ledger."""
 HELD_MOST = 20_000
 """So many are held in memory while they wait for the first of their model; what comes after them waits too."""
@@ -63,6 +63,11 @@ class Unread:
     def ready_least(self) -> int:
         """With fewer than this that could be taken at once, more are read."""
         return BITE // 2 if self.ledger.is_shared else READY_LEAST
+
+    @property
+    def held_most(self) -> int:
+        """How many may wait in memory for the first of their model."""
+        return BITE // 2 if self.ledger.is_shared else HELD_MOST
 
 
 @dataclass
@@ -109,8 +114,8 @@ class Planned:
             return False
         busy = self._closed | self._trying
         ready = sum(len(queue) for model, queue in self._queues.items() if model not in busy)
-        least = self.source.ready_least if self.source is not None else READY_LEAST
-        return ready < least and sum(map(len, self._queues.values())) < HELD_MOST
+        least, most = (self.source.ready_least, self.source.held_most) if self.source else (READY_LEAST, HELD_MOST)
+        return ready < least and sum(map(len, self._queues.values())) < most
 
     async def read_on(self) -> None:
         """Read the next items from the ledger."""

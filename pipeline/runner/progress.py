@@ -30,6 +30,8 @@ class Progress:
     at_provider: int = 0
     downloaded: int = 0
     """Clips under their final names."""
+    uploaded: int = 0
+    """Clips of which the store has a copy since this run."""
     done: int = 0
     failed: int = 0
     in_doubt: int = 0

@@ -115,4 +115,6 @@ def _sweep(run: RunContext, at_work: Collection[int], stored: Collection[str]) -
 
 async def _record(run: RunContext, job: Job, kind: EventKind, /, **data: Any) -> Job:
     event = Event(kind=kind, item_id=job.item_id, revision=job.revision, at=run.effects.clock.now(), data=data)
-    return await run.ledger.record(job, event)
+    after = await run.ledger.record(job, event)
+    run.meter.moved(after, event)
+    return after

@@ -178,7 +178,7 @@ async def settle_submit(lane: Lane, job: Job, answer: SubmitAnswer) -> None:
             lane.submits.pause(lane.now(), wait_s)
             if answer.locked_out:
                 lane.looks.pause(lane.now(), wait_s)
-            lane.run.progress.throttled += 1
+            lane.throttled()
             await _put_back(lane, job, answer.message)
         case NotSent():
             # By the time that it lasts, not by the calls: many that left together fail together.

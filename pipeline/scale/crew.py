@@ -37,6 +37,8 @@ class Ended:
     """The error, in words."""
     paused_because: tuple[str, ...] = ()
     """Why it could not go on, in sentences."""
+    not_uploaded: str = ""
+    """Why clips are missing in the store, in sentences."""
     notes: tuple[str, ...] = ()
     """What it had to tell the user."""
     again: bool = False

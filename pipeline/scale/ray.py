@@ -12,6 +12,7 @@ is sent from process to process. What creates an actor is kept by Ray's control 
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 from contextlib import contextmanager
 from functools import cache
@@ -41,7 +42,7 @@ OBJECTS_BYTES = 80 << 20
 INSTALL = "--engine ray needs Ray; install it with: pip install 'clipmill[ray]'"
 
 
-class Seat:
+class ClipmillWorker:
     """A worker's process, as Ray knows it. The mutable state is how often it was told to stop."""
 
     def __init__(self) -> None:
@@ -97,7 +98,7 @@ class RayEngine:
             max_restarts=AGAIN_MOST,
             max_task_retries=-1,  # as often as it is started again: what is done twice is done once by the ledger
             scheduling_strategy="SPREAD",
-        )(Seat)
+        )(ClipmillWorker)
 
     def hire(self, number: int) -> RayWorker:  # noqa: ARG002, D102
         return RayWorker(self._actors.remote(), self._work)
@@ -207,4 +208,6 @@ def decode_there(path: str, seen: tuple[int, int]) -> dict[str, Any] | None:
 @cache
 def _decoders() -> tuple[asyncio.AbstractEventLoop, Decoders]:
     """Return this process's own; Ray gives one process task after task."""
-    return asyncio.new_event_loop(), Decoders(1)
+    loop, decoders = asyncio.new_event_loop(), Decoders(1)
+    atexit.register(lambda: loop.run_until_complete(decoders.__aexit__()))
+    return loop, decoders

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.jobs.event import Event
 from pipeline.jobs.record import apply
-from pipeline.jobs.state import CLIP_MOVES, MOVES, ClipState, EventKind, State
+from pipeline.jobs.state import CLIP_MOVES, MOVES, ClipState, CopyState, EventKind, State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from random import Random
 
-    from pipeline.jobs.job import Job
+    from pipeline.jobs.job import Clip, Job
 
 E, S = EventKind, State
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -75,6 +75,11 @@ def decoded(frames: int = 192, **more: Any) -> dict[str, Any]:
     return {"decoded": seen | {"black": 0.0, "frozen": 0.0, "silent": False} | more}
 
 
+def uploaded(key: str = "clips/fox.mp4", store: str = "s3://bucket/foxes") -> dict[str, Any]:
+    """Return where a clip's copy is."""
+    return {"remote": {"store": store, "key": key, "e_tag": '"e"'}}
+
+
 def tell(*steps: tuple[EventKind, dict[str, Any]], job: Job | None = None, item_id: str = "fox") -> Job:
     """Apply steps, one second apart, and return the job they lead to."""
     at = BEGAN
@@ -125,7 +130,7 @@ class Walk:
         if job is None:
             return E.ITEM_PLANNED, self._planned()
         allowed = sorted({kind for before, kind, _ in MOVES if before is job.state})
-        clips = {kind: [c.index for c in job.clips if self._clip_may(c.state, kind)] for kind in allowed}
+        clips = {kind: [c.index for c in job.clips if self._clip_may(c, kind)] for kind in allowed}
         kinds = [kind for kind in allowed if clips[kind] or not kind.startswith("clip_")]
         if job.claims_made >= job.claims_allowed:
             kinds = [kind for kind in kinds if kind is not E.CLAIM_STARTED]
@@ -137,8 +142,10 @@ class Walk:
         return kind, self._data(kind)
 
     @staticmethod
-    def _clip_may(state: ClipState, kind: EventKind) -> bool:
-        return any((before, moved) == (state, kind) for before, moved, _ in CLIP_MOVES)
+    def _clip_may(clip: Clip, kind: EventKind) -> bool:
+        if kind is E.CLIP_COPY_LOST and clip.copy is CopyState.NONE:
+            return False
+        return any((before, moved) == (clip.state, kind) for before, moved, _ in CLIP_MOVES)
 
     def _word(self) -> str:
         return self.random.choice(WORDS)
@@ -167,6 +174,8 @@ class Walk:
                 return {"index": index, "failure": self._failure()}
             case E.CLIP_DECODED:
                 return {"index": index, **decoded(self.random.randrange(200))}
+            case E.CLIP_UPLOADED:
+                return {"index": index, **uploaded(f"clips/{self._word()}.mp4")}
             case _:
                 return {"index": index}
 

@@ -8,11 +8,24 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pipeline.errors import LedgerError
-from pipeline.jobs.job import CleanUp, CostIs
+from pipeline.jobs.job import CleanUp, CostIs, Remote
 from pipeline.jobs.record import IllegalMove, apply
-from pipeline.jobs.state import MOVES, ClipState, EventKind, State
+from pipeline.jobs.state import MOVES, ClipState, CopyState, EventKind, State
 from pipeline.providers.answers import Billing
-from tests.jobs.histories import BEGAN, HERE, decoded, event, outputs, planned, price, receipt, stored, tell, told
+from tests.jobs.histories import (
+    BEGAN,
+    HERE,
+    decoded,
+    event,
+    outputs,
+    planned,
+    price,
+    receipt,
+    stored,
+    tell,
+    told,
+    uploaded,
+)
 
 if TYPE_CHECKING:
     from pipeline.jobs.job import Job
@@ -432,6 +445,39 @@ def test_what_a_decoder_sees_joins_what_a_clip_says_of_itself_and_moves_nothing(
     assert replace(seen, moves=job.moves) == replace(job, clips=(replace(job.clips[0], facts=facts), job.clips[1]))
 
 
+@pytest.mark.parametrize("lost", [False, True])
+def test_where_the_copy_of_a_clip_is_joins_it_and_moves_nothing_else(lost: bool) -> None:
+    job = a_clip(tell((E.ITEM_PLANNED, planned(2)), STARTED, ACCEPTED), (E.CLIP_STORED, 0), (E.CLIP_PUBLISHED, 0))
+    job = a_clip(job, *([(E.CLIP_LOST, 1)] if lost else [(E.CLIP_STORED, 1), (E.CLIP_PUBLISHED, 1)]))
+
+    there = tell((E.CLIP_UPLOADED, {"index": 0, **uploaded()}), job=job)
+    remote = Remote(store="s3://bucket/foxes", key="clips/fox.mp4", e_tag='"e"')
+    copied = replace(job.clips[0], copy=CopyState.UPLOADED, remote=remote)
+    assert replace(there, moves=job.moves) == replace(job, clips=(copied, job.clips[1]))
+    assert remote.url == "s3://bucket/foxes/clips/fox.mp4"
+
+    elsewhere = tell((E.CLIP_UPLOADED, {"index": 0, **uploaded(store="gs://bucket")}), job=there)
+    assert elsewhere.clips[0].remote == replace(remote, store="gs://bucket")
+
+    gone = tell((E.CLIP_COPY_LOST, {"index": 0}), job=there)
+    assert replace(gone, moves=job.moves) == job
+    with pytest.raises(IllegalMove, match="does not lead a copy from none to none"):
+        tell((E.CLIP_COPY_LOST, {"index": 0}), job=gone)
+
+
+def test_a_clip_that_is_fetched_again_is_uploaded_again() -> None:
+    job = tell((E.CLIP_UPLOADED, {"index": 0, **uploaded()}), (E.CLIP_MISSING, {"index": 0}), job=tell(*TO_DONE))
+
+    assert a_clip(job, (E.CLIP_STORED, 0)).clips[0].copy is CopyState.NONE
+
+
+@pytest.mark.parametrize("steps", [(), ((E.CLIP_STORED, 0),)])
+def test_what_is_not_finished_is_not_uploaded(steps: tuple[tuple[EventKind, int], ...]) -> None:
+    job = a_clip(tell(*TO_SUBMITTED), *steps)
+    with pytest.raises(IllegalMove):
+        tell((E.CLIP_UPLOADED, {"index": 0, **uploaded()}), job=job)
+
+
 def test_a_clip_that_is_fetched_again_is_decoded_again() -> None:
     job = tell((E.CLIP_DECODED, {"index": 0, **decoded()}), (E.CLIP_MISSING, {"index": 0}), job=tell(*TO_DONE))
 
@@ -511,6 +557,7 @@ ANYTHING = {
     "outputs": outputs(1),
     "usage": {},
     **decoded(),
+    **uploaded(),
 }
 """Data with which every kind of event can be applied."""
 

@@ -21,7 +21,7 @@ from pipeline.jobs.codec import (
 )
 from pipeline.jobs.event import Event
 from pipeline.jobs.job import CleanUp, CostIs
-from pipeline.jobs.state import CLIP_MOVES, ENDED, IN_DOUBT, MOVES, ClipState, EventKind, State
+from pipeline.jobs.state import CLIP_MOVES, COPY_MOVES, ENDED, IN_DOUBT, MOVES, ClipState, EventKind, State
 from tests.jobs.histories import Walk, fold
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def through_text(value: object) -> object:
 
 def test_random_histories_walk_every_move_of_jobs_and_of_clips() -> None:
     """Otherwise the properties below would say less than they seem to."""
-    missing, missing_of_clips = set(MOVES), set(CLIP_MOVES)
+    missing, missing_of_clips, missing_of_copies = set(MOVES), set(CLIP_MOVES), set(COPY_MOVES)
     for seed in range(400):
         walk = Walk(Random(seed))
         for _ in range(100):
@@ -61,9 +61,11 @@ def test_random_histories_walk_every_move_of_jobs_and_of_clips() -> None:
                 index = event.data["index"]
                 moved = tuple(next(c.state for c in job.clips if c.index == index) for job in (before, after))
                 missing_of_clips.discard((moved[0], event.kind, moved[1]))
-        if not missing | missing_of_clips:
+                copies = tuple(next(c.copy for c in job.clips if c.index == index) for job in (before, after))
+                missing_of_copies.discard((copies[0], event.kind, copies[1]))
+        if not missing | missing_of_clips | missing_of_copies:
             return
-    raise AssertionError(f"never walked: {missing | missing_of_clips}")
+    raise AssertionError(f"never walked: {missing | missing_of_clips | missing_of_copies}")
 
 
 @given(RANDOMS, LENGTHS)

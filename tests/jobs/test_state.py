@@ -135,5 +135,7 @@ def test_a_clip_is_stored_before_it_is_done_and_a_lost_one_stays_lost() -> None:
     assert {(source, kind) for source, kind, to in CLIP_MOVES if to is ClipState.DONE} == {
         (ClipState.STORED, E.CLIP_PUBLISHED),
         (ClipState.DONE, E.CLIP_DECODED),
+        (ClipState.DONE, E.CLIP_UPLOADED),
+        (ClipState.DONE, E.CLIP_COPY_LOST),
     }
     assert not any(source is ClipState.LOST for source, _, _ in CLIP_MOVES)

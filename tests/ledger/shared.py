@@ -6,10 +6,11 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from pipeline.effects import connect_postgres
+from pipeline.effects import SystemThreads, connect_postgres
 from pipeline.ledger.postgres.address import bind
 from pipeline.ledger.postgres.connection import PostgresDatabase, translated
 from pipeline.ledger.postgres.layout import open_writer
+from pipeline.ledger.store import Ledger
 from tests.ledger.ledgers import Machine
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class SharedMachine(Machine):
 
     server: Server = None  # type: ignore[assignment]
     sessions: list[psycopg.Connection[Any]] = field(default_factory=list)
+    threads: list[SystemThreads] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -33,10 +35,22 @@ class SharedMachine(Machine):
         self.address, _ = bind(self.folder, self.server.dsn, self.effects.files, lambda address, password: None)
 
     def __init__(self, folder: Any, server: Server) -> None:
-        self.server, self.sessions = server, []
+        self.server, self.sessions, self.threads = server, [], []
         super().__init__(folder)
 
+    unreachable = False
+    """Whether the server lets nobody in any more."""
+
+    async def worker(self, lease_s: float = 1.0) -> Ledger:
+        """Let one more worker join, with threads of its own."""
+        threads = SystemThreads()
+        self.threads.append(threads)
+        effects = replace(self.effects, threads=threads)
+        return await Ledger.open(self.path, effects, {"pid": 1, "host": "here"}, self.told.append, lease_s=lease_s)
+
     def _connect(self, dsn: str) -> psycopg.Connection[Any]:
+        if self.unreachable:
+            dsn = dsn.replace(f":{self.server.port}/", ":1/")
         session = connect_postgres(dsn)
         execute = session.execute
 
@@ -66,6 +80,8 @@ class SharedMachine(Machine):
 
     def close(self) -> None:
         self.effects.threads.close()
+        for threads in self.threads:
+            threads.close()
         for session in self.sessions:
             session.close()
         self.server.drop(self.address.schema)

@@ -16,6 +16,7 @@ import pytest
 
 from pipeline.effects import open_database
 from pipeline.errors import DiskRefused, InputError, LedgerError
+from pipeline.ledger import rows
 from pipeline.ledger.database import open_reader, open_writer
 from pipeline.ledger.layout import STEPS, fill_moves, version_after
 from pipeline.ledger.reader import Reader
@@ -50,7 +51,9 @@ def leaves_orphans(database: sqlite3.Connection) -> None:
     database.execute("DELETE FROM item")
 
 
-NEWER = (adds_a_column, writes_events_anew)
+NOW = version_after(STEPS)
+NEWER = (*STEPS, adds_a_column, writes_events_anew)
+COPY, NEXT_COPY = f"ledger-v{NOW}.sqlite", f"ledger-v{NOW + 1}.sqlite"
 
 
 async def an_old_ledger(machine: Machine) -> bytes:
@@ -92,6 +95,25 @@ def test_every_layout_that_was_ever_released_becomes_that_of_this_program(machin
         assert "item" in shape(made)
 
 
+def test_the_clips_of_a_ledger_that_knew_no_copies_have_none(machine: Machine) -> None:
+    with closing(sqlite3.connect(machine.path)) as old:
+        old.executescript((LAYOUTS / "1.sql").read_text())
+        old.executescript(
+            "DROP TRIGGER item_begins_planned; DROP TRIGGER clip_begins_wanted; INSERT INTO money VALUES (1, 0);"
+            "INSERT INTO item VALUES ('fox', 1, 0, 'done', 'clip_published', 1, 1, 1, 'p', 'm', NULL, 0, '{}', '{}');"
+            "INSERT INTO clip VALUES ('fox', 1, 0, 'done', 'clip_published', '', 'clips/fox.mp4', 'a', 1, '{}', '[]');"
+            "PRAGMA application_id = 0x636C6D6C; PRAGMA user_version = 1"
+        )
+    with closing(open_writer(machine.path, machine.effects)) as database:
+        assert database.execute("SELECT file, copy, remote FROM clip").fetchall() == [("clips/fox.mp4", "none", "{}")]
+        assert rows.not_uploaded(database, "s3://bucket") == [("fox", 1)]
+        database.execute(
+            "UPDATE clip SET event = 'clip_uploaded', copy = 'uploaded', remote = '{\"store\": \"s3://bucket\"}'"
+        )
+        assert rows.not_uploaded(database, "s3://bucket") == []
+        assert rows.not_uploaded(database, "s3://other") == [("fox", 1)]
+
+
 def test_every_version_has_its_layout_on_record() -> None:
     recorded = sorted(int(path.stem) for path in LAYOUTS.glob("*.sql"))
     assert recorded == list(range(1, version_after(STEPS) + 1))
@@ -102,7 +124,7 @@ async def test_an_older_ledger_is_copied_whole_and_brought_up_to_date(machine: M
     told: list[str] = []
 
     with closing(open_writer(machine.path, machine.effects, told.append, NEWER)) as database:
-        assert database.execute("PRAGMA user_version").fetchone() == (3,)
+        assert database.execute("PRAGMA user_version").fetchone() == (NOW + 2,)
         assert database.execute("SELECT id, state, region FROM item").fetchall() == [("fox", "submitted", "earth")]
         assert database.execute("SELECT DISTINCT json_extract(data, '$.seen') FROM event").fetchall() == [(1,)]
         assert database.execute("PRAGMA foreign_keys").fetchone() == (1,)
@@ -111,33 +133,37 @@ async def test_an_older_ledger_is_copied_whole_and_brought_up_to_date(machine: M
         with pytest.raises(sqlite3.IntegrityError, match="illegal move"):
             database.execute("UPDATE item SET state = 'done'")
 
-    copy = machine.folder.root / "ledger-v1.sqlite"
-    assert [sentence for sentence in told if "from version 1 to 3" in sentence and copy.name in sentence] == told != []
-    assert names(machine) == ["ledger-v1.sqlite", "ledger.sqlite"]
+    copy = machine.folder.root / COPY
+    assert (
+        [sentence for sentence in told if f"from version {NOW} to {NOW + 2}" in sentence and copy.name in sentence]
+        == told
+        != []
+    )
+    assert names(machine) == [COPY, "ledger.sqlite"]
     assert copy.read_bytes()[HEADER_BYTES:] == before[HEADER_BYTES:]
     with closing(open_writer(machine.path, machine.effects, told.append, NEWER)):
         assert len(told) == 1, "it is told and done once"
-    assert names(machine) == ["ledger-v1.sqlite", "ledger.sqlite"]
+    assert names(machine) == [COPY, "ledger.sqlite"]
 
 
 async def test_only_the_steps_that_are_missing_are_taken(machine: Machine) -> None:
     await an_old_ledger(machine)
-    open_writer(machine.path, machine.effects, steps=NEWER[:1]).close()
+    open_writer(machine.path, machine.effects, steps=NEWER[:-1]).close()
     open_writer(machine.path, machine.effects, steps=NEWER).close()  # the first step could not be taken twice
 
-    assert machine.ask("PRAGMA user_version") == [(3,)]
-    assert names(machine) == ["ledger-v1.sqlite", "ledger-v2.sqlite", "ledger.sqlite"]
+    assert machine.ask("PRAGMA user_version") == [(NOW + 2,)]
+    assert names(machine) == [COPY, NEXT_COPY, "ledger.sqlite"]
 
 
 async def test_a_file_under_the_name_of_the_copy_is_never_overwritten(machine: Machine) -> None:
     before = await an_old_ledger(machine)
-    taken = machine.folder.root / "ledger-v1.sqlite"
+    taken = machine.folder.root / COPY
     taken.write_bytes(b"something of the user's")
 
     open_writer(machine.path, machine.effects, steps=NEWER).close()
 
     assert taken.read_bytes() == b"something of the user's"
-    assert (machine.folder.root / "ledger-v1-2.sqlite").read_bytes()[HEADER_BYTES:] == before[HEADER_BYTES:]
+    assert (machine.folder.root / f"ledger-v{NOW}-2.sqlite").read_bytes()[HEADER_BYTES:] == before[HEADER_BYTES:]
 
 
 @pytest.mark.parametrize(
@@ -149,8 +175,8 @@ async def test_a_step_that_does_not_fit_leaves_the_ledger_as_it_was(
 ) -> None:
     before = await an_old_ledger(machine)
 
-    with pytest.raises(LedgerError, match=rf"from version 1 to 3: .*{says}.*It is as it was"):
-        open_writer(machine.path, machine.effects, steps=(adds_a_column, step))
+    with pytest.raises(LedgerError, match=rf"from version {NOW} to {NOW + 2}: .*{says}.*It is as it was"):
+        open_writer(machine.path, machine.effects, steps=(*STEPS, adds_a_column, step))
 
     assert machine.path.read_bytes() == before
     async with machine.ledger() as ledger:
@@ -169,7 +195,7 @@ async def test_without_room_for_the_copy_nothing_is_changed(machine: Machine) ->
 
     assert machine.path.read_bytes() == before
     open_writer(machine.path, machine.effects, steps=NEWER).close()
-    assert names(machine) == ["ledger-v1.sqlite", "ledger.sqlite"], "what was begun is cleared away"
+    assert names(machine) == [COPY, "ledger.sqlite"], "what was begun is cleared away"
 
 
 DIES_IN_A_STEP = """
@@ -177,6 +203,7 @@ import os, signal, sys
 from pathlib import Path
 from pipeline.effects import system
 from pipeline.ledger.database import open_writer
+from pipeline.ledger.layout import STEPS
 
 def adds_a_column(database):
     database.execute("ALTER TABLE item ADD COLUMN region TEXT NOT NULL DEFAULT 'earth'")
@@ -188,7 +215,7 @@ def dies(database):
         database.execute("INSERT INTO meta VALUES (?, ?)", (f"k{number}", "x" * 3000))
     os.kill(os.getpid(), signal.SIGKILL)
 
-open_writer(Path(sys.argv[1]), system(), steps=(adds_a_column, dies))
+open_writer(Path(sys.argv[1]), system(), steps=(*STEPS, adds_a_column, dies))
 """
 
 
@@ -201,8 +228,8 @@ async def test_a_crash_in_the_middle_leaves_the_old_ledger_and_the_next_start_mi
 
     async with machine.ledger() as ledger:  # the program that wrote it goes on
         assert [job.job_id for job in await ledger.jobs()] == ["op-1"]
-    assert machine.ask("PRAGMA user_version") == [(1,)]
-    assert (machine.folder.root / "ledger-v1.sqlite").read_bytes()[HEADER_BYTES:] == before[HEADER_BYTES:]
+    assert machine.ask("PRAGMA user_version") == [(NOW,)]
+    assert (machine.folder.root / COPY).read_bytes()[HEADER_BYTES:] == before[HEADER_BYTES:]
 
     open_writer(machine.path, machine.effects, steps=NEWER).close()
     assert machine.ask("SELECT region FROM item") == [("earth",)]
@@ -212,9 +239,9 @@ async def test_a_copy_that_a_crash_left_is_not_made_twice(machine: Machine) -> N
     await an_old_ledger(machine)
     for _ in range(3):
         with pytest.raises(LedgerError):
-            open_writer(machine.path, machine.effects, steps=(does_not_fit,))
+            open_writer(machine.path, machine.effects, steps=(*STEPS, does_not_fit))
 
-    assert names(machine) == ["ledger-v1.sqlite", "ledger.sqlite"]
+    assert names(machine) == [COPY, "ledger.sqlite"]
 
 
 async def test_an_older_ledger_is_read_as_if_it_were_new_and_not_changed(machine: Machine) -> None:
@@ -247,7 +274,7 @@ async def test_a_newer_ledger_is_refused_with_both_versions(
     await an_old_ledger(machine)
     open_writer(machine.path, machine.effects, steps=NEWER).close()
 
-    with pytest.raises(InputError, match=r"newer clipmill \(ledger version 3, and this one knows 1\)"):
+    with pytest.raises(InputError, match=rf"newer clipmill \(ledger version {NOW + 2}, and this one knows {NOW}\)"):
         opening(machine.path, machine.effects)
 
 

@@ -70,7 +70,7 @@ AT_PROVIDER = ATTEMPTED | {"provider_job_id": "op-1", "submitted_at": "2026-01-0
 def a_clip(file: str, index: int = 0) -> dict[str, Any]:
     rest = {"codec": "avc1", "frames": None, "fragmented": None, "decoded": None}
     verdict = {"differs": ["it is shorter than asked"], "accepted": True, "rejected_because": []}
-    return {"file": file, "sha256": "b" * 64, "bytes": 1000 + index, **FACTS, **rest, **verdict}
+    return {"file": file, "url": None, "sha256": "b" * 64, "bytes": 1000 + index, **FACTS, **rest, **verdict}
 
 
 def at(second: int) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline.jobs.state import CLIP_MOVES, MOVES, ClipState, EventKind, State
+from pipeline.jobs.state import CLIP_MOVES, COPY_MOVES, MOVES, ClipState, CopyState, EventKind, State
 from pipeline.ledger.layout import fill_moves
 from tests.ledger.shared import BOTH
 
@@ -24,7 +24,7 @@ ITEM = (
     "INSERT INTO item VALUES "
     "(:id, 1, 0, :state, 'item_planned', 0, 1, 1, 'modelmax', 'veo-3', :job_id, :micro, '{}', '{}')"
 )
-CLIP = "INSERT INTO clip VALUES ('fox', 1, :idx, :state, 'submit_accepted', '', :file, '', 0, '{}', '[]')"
+CLIP = "INSERT INTO clip VALUES ('fox', 1, :idx, :state, 'submit_accepted', '', :file, '', 0, '{}', '[]', :copy, '{}')"
 
 
 @pytest.fixture
@@ -37,8 +37,8 @@ def an_item(database: Database, item_id: str = "fox", **changes: object) -> None
     database.execute(ITEM, {"id": item_id, "state": "planned", "job_id": None, "micro": 0, **changes})
 
 
-def a_clip(database: Database, idx: int = 0, state: str = "wanted", file: str = "") -> None:
-    database.execute(CLIP, {"idx": idx, "state": state, "file": file})
+def a_clip(database: Database, idx: int = 0, state: str = "wanted", file: str = "", copy: str = "none") -> None:
+    database.execute(CLIP, {"idx": idx, "state": state, "file": file, "copy": copy})
 
 
 @contextmanager
@@ -95,6 +95,29 @@ def test_the_database_takes_exactly_the_moves_of_clips(database: Database, state
 
     for kind, to in itertools.product(EventKind, ClipState):
         assert accepts(database, "clip", kind, to) == ((state, kind, to) in CLIP_MOVES), (kind, to)
+
+
+@pytest.mark.parametrize("copy", sorted(CopyState))
+def test_the_database_takes_exactly_the_moves_of_copies(database: Database, copy: CopyState) -> None:
+    an_item(database)
+    a_clip(database)
+    for kind, to in way(CLIP_MOVES, ClipState.WANTED, ClipState.DONE):
+        database.execute("UPDATE clip SET event = ?, state = ?", (kind, to))
+    for kind, to in way(COPY_MOVES, CopyState.NONE, copy):
+        database.execute("UPDATE clip SET event = ?, copy = ?, remote = '{\"key\":1}'", (kind, to))
+
+    for _, kind, end in [move for move in CLIP_MOVES if move[0] is ClipState.DONE]:
+        for to in CopyState:
+            moved = "UPDATE clip SET event = ?, state = ?, copy = ?, remote = '{\"key\":2}'"
+            refused = nullcontext() if (copy, kind, to) in COPY_MOVES else pytest.raises(database.IntegrityError)
+            with undone(database), refused:
+                database.execute(moved, (kind, end, to))
+
+
+def test_a_clip_begins_without_a_copy(database: Database) -> None:
+    an_item(database)
+    with pytest.raises(database.IntegrityError, match="without a copy"):
+        a_clip(database, copy="uploaded")
 
 
 @pytest.mark.parametrize("column", ["state", "event"])
@@ -200,11 +223,13 @@ def test_there_is_one_row_of_money_and_no_item_has_less_than_none(database: Data
 
 def test_the_moves_can_be_filled_in_again(database: Database) -> None:
     def moves() -> set[tuple[str, ...]]:
-        return set(database.execute("SELECT * FROM move UNION ALL SELECT * FROM clip_move"))
+        return set(
+            database.execute("SELECT * FROM move UNION ALL SELECT * FROM clip_move UNION ALL SELECT * FROM copy_move")
+        )
 
     before = moves()
     database.execute("DELETE FROM move WHERE event = 'retried'")
 
     fill_moves(database)
 
-    assert moves() == before == {*(move for move in MOVES if move[0] is not None), *CLIP_MOVES}
+    assert moves() == before == {*(move for move in MOVES if move[0] is not None), *CLIP_MOVES, *COPY_MOVES}

@@ -105,7 +105,7 @@ def test_while_a_model_is_tried_the_others_go_on_and_it_takes_its_place_again_af
 class Shelf:
     """What a ledger has, handed out in pages of three."""
 
-    ready_least = READY_LEAST
+    ready_least, held_most = READY_LEAST, HELD_MOST
 
     def __init__(self, *heads: Head, counts: Counter[str] | None = None) -> None:
         self.heads = list(heads)

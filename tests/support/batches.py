@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.cli.storing import uploading_to
 from pipeline.durable import make_folder
 from pipeline.ledger.reader import reading
 from pipeline.ledger.store import Ledger
@@ -20,6 +21,7 @@ from pipeline.runner.batch import RESULTS_EVERY_S, BatchRun, Outcome
 from pipeline.runner.cleanup import vendors_to_ask
 from pipeline.runner.context import LaneLimits, RunContext, Seat
 from pipeline.runner.decoding import Decoding
+from pipeline.runner.meter import Meter
 from pipeline.runner.money import Prices
 from pipeline.runner.progress import Progress
 from pipeline.runner.reconcile import OnChange, compare, refuse_undecided, write_plan
@@ -27,6 +29,7 @@ from pipeline.runner.stop import Stop
 from pipeline.sandbox.app import make_app
 from pipeline.sandbox.settings import Render, SandboxSettings
 from pipeline.sandbox.state import open_state
+from tests.support.memory_store import URL, MemoryStore
 from tests.support.simulation.simulated_effects import InlineThreads, VirtualClock
 
 if TYPE_CHECKING:
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
     from pipeline.ledger.reader import Reader, Summary
     from pipeline.manifest.model import Price
     from pipeline.providers.base import ProviderFactory
+    from tests.support.memory_store import Bucket
     from tests.support.simulation.process import Process
     from tests.support.simulation.world import World
 
@@ -151,8 +155,13 @@ class Batch:
     base_urls: dict[str, str] = field(default_factory=lambda: BASE_URLS)
     progress: Progress = field(default_factory=Progress)
     """That of the latest run."""
+    meter: Meter = field(default_factory=Meter)
+    """That of the latest run, too."""
     decoders: Decodes | None = None
     """What decodes finished clips; None for nothing."""
+    bucket: Bucket | None = None
+    """What finished clips are uploaded to; None for nothing."""
+    store_url: str = URL
 
     def run(
         self,
@@ -188,6 +197,11 @@ class Batch:
                 names |= vendors_to_ask(reader.uncleaned(), known.__getitem__, effects.clock.now())
         seats = {name: self.seat(name, effects) for name in sorted(names)}
         self.progress = progress = Progress()
+        decoding = Decoding(ledger, folder.root, self.decoders, effects.clock, progress.note) if self.decoders else None
+        store = MemoryStore(self.bucket, self.store_url) if self.bucket else None
+        turns = decoding.turns if decoding else None
+        meter = self.meter = Meter()
+        uploading = await uploading_to(store, ledger, folder, effects, progress, meter, turns)
         context = RunContext(
             ledger=ledger,
             folder=folder,
@@ -195,9 +209,9 @@ class Batch:
             effects=effects,
             prices=Prices(listed=self.prices, quotes=dict(self.quotes)),
             progress=progress,
-            decoding=Decoding(ledger, folder.root, self.decoders, effects.clock, progress.note)
-            if self.decoders
-            else None,
+            meter=meter,
+            decoding=decoding,
+            uploading=uploading,
             cleanup=self.cleanup,
         )
         outcome = await BatchRun(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from pipeline.errors import InputError
-from pipeline.jobs.state import CLIP_MOVES, MOVES
+from pipeline.jobs.state import CLIP_MOVES, COPY_MOVES, MOVES
 from pipeline.ledger.layout import fill_moves
 from pipeline.ledger.postgres.connection import PostgresDatabase, quoted
 
@@ -34,10 +34,7 @@ WRITER_SETTINGS = (
     # A worker that is cut off in the middle of a commit holds the others up for so long, and no longer.
     f"SET idle_in_transaction_session_timeout = '{IDLE_S}s'",
 )
-READER_SETTINGS = (
-    "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY",
-    f"SET idle_in_transaction_session_timeout = '{IDLE_S}s'",
-)
+READER_SETTINGS = ("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY",)
 MUST_BE_ON = {
     "fsync": "without it a power cut can take the ledger back to before something was bought",
     "full_page_writes": "without it a power cut can leave pages of the ledger torn",
@@ -108,7 +105,7 @@ def _refresh_rules(database: PostgresDatabase) -> None:
 @cache
 def rules_digest() -> str:
     """Return what tells this program's rules from another's: the moves, and the text of the triggers."""
-    moves = sorted(str(move) for move in (*MOVES, *CLIP_MOVES))
+    moves = sorted(str(move) for move in (*MOVES, *CLIP_MOVES, *COPY_MOVES))
     return sha256("\n".join([*moves, _text("rules.sql")]).encode()).hexdigest()
 
 

@@ -25,8 +25,9 @@ FOR EACH STATEMENT EXECUTE FUNCTION refuse('illegal move: only an item that cost
 
 CREATE OR REPLACE TRIGGER item_begins_planned BEFORE INSERT ON item FOR EACH ROW WHEN (NEW.state <> 'planned')
 EXECUTE FUNCTION refuse('illegal move: an item begins planned');
-CREATE OR REPLACE TRIGGER clip_begins_wanted BEFORE INSERT ON clip FOR EACH ROW WHEN (NEW.state <> 'wanted')
-EXECUTE FUNCTION refuse('illegal move: a clip begins wanted');
+CREATE OR REPLACE TRIGGER clip_begins_wanted BEFORE INSERT ON clip FOR EACH ROW
+WHEN (NEW.state <> 'wanted' OR NEW.copy <> 'none')
+EXECUTE FUNCTION refuse('illegal move: a clip begins wanted, and without a copy');
 CREATE OR REPLACE TRIGGER item_with_money_stays BEFORE DELETE ON item
 FOR EACH ROW WHEN (OLD.state <> 'planned' OR OLD.committed_micro_usd <> 0)
 EXECUTE FUNCTION refuse('illegal move: only an item that cost nothing can be withdrawn');
@@ -50,6 +51,16 @@ BEGIN
 END $$;
 CREATE OR REPLACE TRIGGER clip_moves_legally BEFORE UPDATE OF state, event ON clip
 FOR EACH ROW EXECUTE FUNCTION clip_moves_legally();
+
+CREATE OR REPLACE FUNCTION copy_moves_legally() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+  IF NOT EXISTS (SELECT FROM copy_move WHERE from_state = OLD.copy AND event = NEW.event AND to_state = NEW.copy) THEN
+    RAISE EXCEPTION 'illegal move of a copy' USING ERRCODE = 'integrity_constraint_violation';
+  END IF;
+  RETURN NEW;
+END $$;
+CREATE OR REPLACE TRIGGER copy_moves_legally BEFORE UPDATE OF copy, remote ON clip
+FOR EACH ROW WHEN (OLD.copy <> NEW.copy OR OLD.remote <> NEW.remote) EXECUTE FUNCTION copy_moves_legally();
 
 CREATE OR REPLACE FUNCTION money_follows_items() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN

@@ -34,6 +34,13 @@ CREATE TABLE clip_move (
   PRIMARY KEY (from_state, event, to_state)
 );
 
+CREATE TABLE copy_move (
+  from_state text COLLATE "C" NOT NULL,
+  event      text COLLATE "C" NOT NULL,
+  to_state   text COLLATE "C" NOT NULL,
+  PRIMARY KEY (from_state, event, to_state)
+);
+
 CREATE TABLE money (
   one                 bigint PRIMARY KEY CHECK (one = 1),
   committed_micro_usd bigint NOT NULL
@@ -74,6 +81,8 @@ CREATE TABLE clip (
   size_bytes bigint NOT NULL,
   facts      text NOT NULL,
   warnings   text NOT NULL,
+  copy       text COLLATE "C" NOT NULL DEFAULT 'none',
+  remote     text NOT NULL DEFAULT '{}',
   PRIMARY KEY (item_id, revision, idx),
   FOREIGN KEY (item_id, revision) REFERENCES item (id, revision) ON DELETE CASCADE
 );

@@ -257,10 +257,12 @@ class SharedWriter(Writer):
             silent = [epoch for (epoch,) in database.execute(SILENT, (self.epoch, self.lease_s)).fetchall()]
             for epoch in silent:
                 database.execute("UPDATE run SET lost = true WHERE epoch = ?", (epoch,))
-            (workers,) = database.execute(f"SELECT count(*) FROM run WHERE epoch IN {AT_WORK}").fetchone()
-            elsewhere = f"state IN ({_listed(WORKING)}) AND owner <> ? AND owner IN {AT_WORK}"
-            (items,) = database.execute(f"SELECT count(*) FROM item WHERE {elsewhere}", (self.epoch,)).fetchone()
-        return Company(workers=workers, items_elsewhere=items, silent=silent)
+            others = (
+                f"SELECT provider, count(DISTINCT owner) FROM item WHERE state IN ({_listed(WORKING)}) "
+                f"AND owner <> ? AND owner IN {AT_WORK} GROUP BY provider"
+            )
+            found = dict(database.execute(others, (self.epoch,)).fetchall())
+        return Company(others=found, silent=silent)
 
     def take_over(self, states: Collection[State], accounts: Collection[str] | None) -> list[Job]:
         """Return the jobs in some states that no worker has, and make them this one's.
@@ -271,6 +273,8 @@ class SharedWriter(Writer):
         """
         query = f"SELECT id, revision FROM item WHERE state IN ({_listed(states)}) AND {NOBODYS} "
         if accounts is not None:
+            if not accounts:
+                return []
             query += f"AND json_extract(record, '$.account') IN ({','.join('?' * len(accounts))}) "
         with self._transaction() as database:
             found = database.execute(query + "ORDER BY position, rowid FOR UPDATE", sorted(accounts or ())).fetchall()
@@ -301,8 +305,16 @@ class SharedWriter(Writer):
 
     def undecoded(self) -> list[tuple[str, int]]:
         """Return the finished jobs with a clip that no decoder has seen, and that no other worker sees to."""
+        return self._unseen_to(rows.undecoded)
+
+    def not_uploaded(self, store: str) -> list[tuple[str, int]]:
+        """Return the finished jobs with a clip of which a store has no copy, and that no other worker sees to."""
+        return self._unseen_to(lambda database: rows.not_uploaded(database, store))
+
+    def _unseen_to(self, find: Callable[[Database], list[tuple[str, int]]]) -> list[tuple[str, int]]:
+        """Return those of the finished jobs found that no other worker has; they are this one's from now on."""
         with self._transaction() as database:
-            found = rows.undecoded(database)
+            found = find(database)
             free = f"SELECT id, revision FROM item WHERE state IN ({_listed(ENDED)}) AND (owner = ? OR {NOBODYS})"
             nobodys = set(database.execute(free, (self.epoch,)).fetchall()) if found else set()
             mine = [key for key in found if key in nobodys]

@@ -1,0 +1,108 @@
+"""Real S3 servers and a stranger's client judge what is uploaded, through kills and over a line that is cut."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support import s3_servers
+from tests.support.s3_servers import BUCKET, serving
+from tests.torture import uploads
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = [pytest.mark.judge, pytest.mark.timeout(600)]
+
+MANIFEST = """
+version: 1
+name: judged
+provider: modelmax
+model: veo-3
+parameters: {duration_seconds: 4}
+accept: {not_damaged: false}
+clips:
+  - {id: fox, prompt: "A fox, {n}", matrix: {n: [1, 2, 3, 4]}}
+"""
+
+
+@pytest.fixture(params=sorted(s3_servers.PROGRAMS))
+def server(request: pytest.FixtureRequest) -> str:
+    kind: str = request.param
+    if why := s3_servers.missing(kind):
+        pytest.skip(why)
+    return kind
+
+
+@pytest.fixture
+def endpoint(server: str, tmp_path: Path) -> Iterator[str]:
+    (tmp_path / "server").mkdir()
+    with serving(server, tmp_path / "server") as address:
+        yield address
+
+
+def clipmill(endpoint: str, folder: Path, *args: object, **more: str) -> subprocess.CompletedProcess[str]:
+    environ = {**os.environ, **s3_servers.environment(endpoint), "XDG_STATE_HOME": str(folder / "state"), **more}
+    command = [sys.executable, "-m", "pipeline", *map(str, args)]
+    return subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+
+
+def test_every_object_is_whole_and_none_is_doubled_through_kills_and_cuts(server: str) -> None:
+    seen = uploads.torture(server, kills=12, seed=7, items=12)
+    assert seen.violations == []
+    assert seen.crashes + seen.export_kills >= 12
+    assert seen.objects == seen.done > 0
+
+
+def test_a_stranger_finds_the_clips_with_their_digests_and_the_results_with_their_addresses(
+    endpoint: str, tmp_path: Path
+) -> None:
+    manifest, root = tmp_path / "m.yaml", tmp_path / "batch"
+    manifest.write_text(MANIFEST)
+    ran = clipmill(
+        endpoint, tmp_path, "run", manifest, "-o", root, "--sandbox", "--store", f"s3://{BUCKET}/a/b", "--json"
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert (json.loads(ran.stdout)["store"], json.loads(ran.stdout)["uploaded"]) == (f"s3://{BUCKET}/a/b", 4)
+    stranger = s3_servers.client(endpoint)
+    results = [json.loads(line) for line in (root / "results.jsonl").read_text().splitlines()]
+    for clip in [clip for line in results for clip in line["clips"]]:
+        key = clip["url"].removeprefix(f"s3://{BUCKET}/")
+        found = stranger.get_object(Bucket=BUCKET, Key=key)
+        assert hashlib.sha256(found["Body"].read()).hexdigest() == clip["sha256"] == found["Metadata"]["sha256"]
+        assert (found["ContentType"], found["ContentLength"]) == ("video/mp4", clip["bytes"])
+    assert (
+        stranger.get_object(Bucket=BUCKET, Key="a/b/results.jsonl")["Body"].read()
+        == (root / "results.jsonl").read_bytes()
+    )
+
+
+def test_what_is_wrong_with_a_store_is_told_before_anything_is_submitted_and_without_a_secret(
+    endpoint: str, server: str, tmp_path: Path
+) -> None:
+    manifest, root = tmp_path / "m.yaml", tmp_path / "batch"
+    manifest.write_text(MANIFEST)
+
+    def refused(store: str, **more: str) -> str:
+        ran = clipmill(endpoint, tmp_path, "-v", "run", manifest, "-o", root, "--sandbox", "--store", store, **more)
+        assert ran.returncode == 2, ran.stderr
+        assert s3_servers.SECRET not in ran.stderr
+        assert "hush-hush" not in ran.stderr
+        assert not list((root / "clips").glob("*")) if root.exists() else True
+        return ran.stderr
+
+    if server != "seaweed":  # which makes a bucket as soon as somebody names it
+        assert "Make the bucket first" in refused("s3://no-such-bucket/x")
+    assert "cannot be reached. No clip was submitted." in refused("s3://clips/x", AWS_ENDPOINT_URL="http://127.0.0.1:9")
+    if server == "seaweed":  # moto lets everybody in
+        assert "Look at the credentials" in refused(f"s3://{BUCKET}/x", AWS_SECRET_ACCESS_KEY="hush-hush-hush-hush")
+    taken: Any = s3_servers.client(endpoint)
+    taken.put_object(Bucket=BUCKET, Key="mine/clipmill.json", Body=b"{}")
+    assert "holds something else under the name clipmill.json" in refused(f"s3://{BUCKET}/mine")
