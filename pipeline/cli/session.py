@@ -24,7 +24,7 @@ from pipeline.cli.pricing import Wish, price
 from pipeline.cli.rehearsal import sandbox_child
 from pipeline.cli.seats import make_seats
 from pipeline.cli.settings import BatchSettings
-from pipeline.cli.sharing import share_ledger, told_as_other_plan
+from pipeline.cli.sharing import budgets_of, share_ledger, told_as_other_plan
 from pipeline.cli.signals import listen
 from pipeline.cli.storing import find_store, refuse_bad_store, uploading_to
 from pipeline.clips.decoders import Decoders
@@ -159,8 +159,6 @@ async def begun(
         for name in {model.provider for model in order.plan.estimate.models}:
             account_from(environ, find_provider(name).capabilities)  # a missing key is told before anything is made
     refuse_bad_store(order.store, environ)
-    if not order.rehearsal:
-        effects = replace(effects, shelf=SystemShelf(state_folder(environ) / "budgets"))
     folder = BatchFolder(order.root)
     is_new = not folder.has_ledger()
     if is_new:
@@ -170,6 +168,8 @@ async def begun(
     if order.ledger is not None:
         effects = share_ledger(folder, order.ledger, effects)
     async with AsyncExitStack() as stack:
+        if not order.rehearsal:
+            effects = stack.enter_context(budgets_of(folder, effects, environ))
         marks = None if order.rehearsal else state_folder(environ) / "marks"
         epoch = await stack.enter_async_context(
             begin_epoch(folder, effects, marks, command=order.command, lease_s=order.lease_s)
