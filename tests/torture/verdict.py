@@ -165,11 +165,12 @@ def jobs_of(root: Path) -> list[Job]:
         ClipmillError: the ledger is not sound.
     """
     folder = BatchFolder(root)
-    if not folder.ledger.exists():
+    if not folder.has_ledger():
         return []
-    with closing(sqlite3.connect(folder.ledger)) as database:
-        if not database.execute("PRAGMA schema_version").fetchone()[0]:
-            return []
+    if folder.ledger.exists():
+        with closing(sqlite3.connect(folder.ledger)) as database:
+            if not database.execute("PRAGMA schema_version").fetchone()[0]:
+                return []
     with reading(folder.ledger, system()) as reader:
         return list(reader.jobs())
 
