@@ -338,7 +338,7 @@ class SystemThreads:
 
 def without_keys(environ: Mapping[str, str]) -> dict[str, str]:
     """Return what a child process is given of the environment: everything but the keys, which it does not need."""
-    return {name: value for name, value in environ.items() if not name.endswith("_KEY")}
+    return {name: value for name, value in environ.items() if not name.endswith(("_KEY", "_TOKEN"))}
 
 
 LOCK_REFUSED = 75

@@ -1,4 +1,4 @@
-"""How a run and its batch stand now, as numbers for programs that watch them: limits, what is under way, items, money."""
+"""How a run and its batch stand now, as numbers for programs that watch them: limits, jobs, items, money."""
 
 from __future__ import annotations
 

@@ -219,7 +219,9 @@ def test_money_that_does_not_add_up_is_told() -> None:
 
 def test_rows_of_no_item_are_told() -> None:
     with finished() as world:
-        change(world, "INSERT INTO clip VALUES ('ghost', 1, 0, 'wanted', 'submit_accepted', '', '', '', 0, '{}', '[]')")
+        columns = "(item_id, revision, idx, state, event, part, file, sha256, size_bytes, facts, warnings)"
+        values = "('ghost', 1, 0, 'wanted', 'submit_accepted', '', '', '', 0, '{}', '[]')"
+        change(world, f"INSERT INTO clip {columns} VALUES {values}")
         ((kind, says),) = told(world)
         assert (kind, "1 rows of items" in says) == (Kind.UNSOUND, True)
 

@@ -47,6 +47,8 @@ from pipeline.providers.mask import Mask
 from pipeline.providers.modelmax import paths as modelmax_paths
 from pipeline.providers.origin import Origin
 from pipeline.providers.venice import provider as venice
+from pipeline.storage import cloud
+from pipeline.storage.base import StoreDown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,6 +115,24 @@ def key_kept_where_it_is_escaped(patch: Patch) -> None:
 @removal("T2", "Records of the log are written as they are.", SECRETS + "test_no_record_of_a_log_holds_the_key")
 def log_as_it_is(patch: Patch) -> None:
     patch(secrecy.Discreet, "format", logging.Formatter.format)
+
+
+@removal(
+    "T2",
+    "Credentials of a store are text like any other.",
+    "tests/cli/test_store.py::test_no_log_line_holds_a_credential",
+)
+def store_keys_logged(patch: Patch) -> None:
+    patch(secrecy, "STORE_KEYS", re.compile("$^"))
+
+
+@removal(
+    "T2",
+    "What a store answers is repeated.",
+    "tests/storage/test_cloud.py::test_nothing_that_a_request_held_is_repeated",
+)
+def store_repeated(patch: Patch) -> None:
+    patch(cloud, "told_error", lambda error, *rest: StoreDown(str(error)))
 
 
 @removal(
