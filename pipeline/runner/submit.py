@@ -115,6 +115,8 @@ def _bills(lane: Lane) -> bool:
 async def _submit_one(lane: Lane, head: Head) -> None:
     job = await lane.run.ledger.job(head.item_id, head.revision)
     try:
+        if job.state is not State.PLANNED:  # this worker was silent for too long, and another has it
+            return
         files = job.request.files
         try:
             contents = await _read(lane, files) if files else {}
