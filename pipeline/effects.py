@@ -145,7 +145,10 @@ class Shelf(Protocol):
     """Small records that all processes of one user on one machine share."""
 
     def update(self, name: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-        """Replace a record by what `change` makes of it, with nobody in between; a missing one is empty."""
+        """Replace a record by what `change` makes of it, with nobody in between; a missing one is empty.
+
+        One that is kept elsewhere may be out of reach; then `change` is not called.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,8 +14,10 @@ from pipeline.runner.decoding import Decoding
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractAsyncContextManager
 
     from pipeline.clips.acceptance import Acceptance
+    from pipeline.clips.decoders import Decodes
     from pipeline.effects import Effects
     from pipeline.ledger.store import Ledger
     from pipeline.paths import BatchFolder
@@ -38,6 +40,7 @@ async def decoding_beside(
     effects: Effects,
     note: Callable[[str], None],
     at_once: int,
+    decoders: Callable[[int], AbstractAsyncContextManager[Decodes]] = Decoders,
 ) -> AsyncIterator[Decoding | None]:
     """Yield what decodes finished clips; None where the rules do not ask for it, or nothing is there to do it with."""
     if not rules.wants_decoding or not can_decode():
@@ -45,8 +48,8 @@ async def decoding_beside(
             note(f"`accept` has rules that only decoding can tell, and PyAV is not here; {INSTALL}")
         yield None
         return
-    async with Decoders(at_once) as decoders:
-        yield Decoding(ledger, folder.root, decoders, effects.clock, note)
+    async with decoders(at_once) as pool:
+        yield Decoding(ledger, folder.root, pool, effects.clock, note)
 
 
 async def decode_the_rest(ledger: Ledger, folder: BatchFolder, rules: Acceptance, effects: Effects) -> None:

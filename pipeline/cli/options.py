@@ -67,6 +67,23 @@ def ledger_options(command: F) -> F:
     )(command)
 
 
+def engine_options(command: F) -> F:
+    """Add `--engine`, `--workers` and `--address`."""
+    command = click.option(
+        "--engine",
+        type=click.Choice(["ray"]),
+        help="Have several workers carry the batch out, on the machines of a Ray cluster; with a shared ledger.",
+    )(command)
+    command = click.option(
+        "--workers", type=click.IntRange(min=1), metavar="N", help="With --engine: how many; 2 where nothing is said."
+    )(command)
+    return click.option(
+        "--address",
+        metavar="ADDRESS",
+        help="With --engine: the cluster's, auto, HOST:PORT or ray://HOST:PORT; one of this machine's own without it.",
+    )(command)
+
+
 def metrics_option(command: F) -> F:
     """Add `--metrics`."""
     return click.option(

@@ -20,8 +20,8 @@ from pipeline.cli.rehearsal import sandbox_child
 from pipeline.cli.resolution import doubts_of, price_of_another, rehearsal_speed
 from pipeline.cli.seats import make_seats
 from pipeline.cli.settings import BatchSettings
+from pipeline.cli.sharing import budgets_of
 from pipeline.cli.signals import listen
-from pipeline.effects import SystemShelf
 from pipeline.errors import Exit, InputError
 from pipeline.jobs.event import Event
 from pipeline.jobs.job import CleanUp
@@ -211,12 +211,12 @@ async def _bring_home(
         raise InputError(f"{folder.root} was never planned. Run its manifest first: clipmill run MANIFEST")
     settings = BatchSettings.from_json(stored)
     speed = rehearsal_speed(folder, effects)
-    if not speed:
-        effects = replace(effects, shelf=SystemShelf(state_folder(environ) / "budgets"))
     live = await ledger.jobs(LIVE)
     missing = await _missing(ledger, found)
     names = {job.provider for job in live} | {job.provider for job, _ in missing}
     async with AsyncExitStack() as stack:
+        if not speed:
+            effects = stack.enter_context(budgets_of(folder, effects, environ))
         urls = await stack.enter_async_context(sandbox_child(folder, speed)) if speed else {}
         seats = make_seats(sorted(names), settings, effects, environ, speed=speed, urls=urls)
         for seat in seats.values():

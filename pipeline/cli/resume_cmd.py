@@ -11,6 +11,7 @@ import click
 
 from pipeline.cli.options import (
     allow_inputs_option,
+    engine_options,
     json_option,
     ledger_options,
     metrics_option,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @ledger_options
+@engine_options
 @allow_inputs_option
 @store_option
 @metrics_option
@@ -35,6 +37,9 @@ def command(
     folder: Path,
     ledger: str | None,
     lease: float,
+    engine: str | None,
+    workers: int | None,
+    address: str | None,
     allow_inputs: tuple[Path, ...],
     store: str | None,
     metrics: str | None,
@@ -49,6 +54,7 @@ def command(
     \b
     For example:   clipmill resume output/coral-reefs
     """
+    from pipeline.cli.crew import carry_out_by_crew, crew_wanted
     from pipeline.cli.keys import environment
     from pipeline.cli.metrics import parse_target
     from pipeline.cli.session import Order, carry_out
@@ -56,6 +62,7 @@ def command(
     from pipeline.ledger.reader import reading
     from pipeline.paths import BatchFolder
 
+    wanted = crew_wanted(engine, workers, address)
     effects = system()
     speed = 0.0
     if ledger is None:
@@ -77,6 +84,9 @@ def command(
         lease_s=lease,
     )
     try:
-        return asyncio.run(carry_out(order, effects, environment(os.environ, Path.cwd())))
+        environ = environment(os.environ, Path.cwd())
+        return asyncio.run(
+            carry_out_by_crew(order, wanted, effects, environ) if wanted else carry_out(order, effects, environ)
+        )
     finally:
         effects.threads.close()

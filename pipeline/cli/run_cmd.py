@@ -11,6 +11,7 @@ import click
 
 from pipeline.cli.options import (
     checking_options,
+    engine_options,
     json_option,
     ledger_options,
     metrics_option,
@@ -45,6 +46,7 @@ NO_SHARED_REHEARSAL = (
 @click.option("--provider", help="With --jsonl: who makes the clips.")
 @click.option("--model", help="With --jsonl: the provider's model.")
 @ledger_options
+@engine_options
 @checking_options
 @store_option
 @metrics_option
@@ -64,6 +66,9 @@ def command(
     model: str | None,
     ledger: str | None,
     lease: float,
+    engine: str | None,
+    workers: int | None,
+    address: str | None,
     allow_inputs: tuple[Path, ...],
     no_catalogue: bool,
     store: str | None,
@@ -81,6 +86,7 @@ def command(
     """
     from pipeline.cli.checking import checking
     from pipeline.cli.console import say
+    from pipeline.cli.crew import carry_out_by_crew, crew_wanted
     from pipeline.cli.keys import environment
     from pipeline.cli.metrics import parse_target
     from pipeline.cli.problems import tell_problems
@@ -93,8 +99,9 @@ def command(
 
     if speed <= 0:
         raise InputError(f"--speed {speed} makes no sense; say 1 for real time, 60 for a minute in a second.")
-    if ledger is not None and sandbox:
+    if (ledger is not None or engine is not None) and sandbox:
         raise InputError(NO_SHARED_REHEARSAL)
+    wanted = crew_wanted(engine, workers, address)
     effects = system()
     by = checking(effects, by_list=not no_catalogue)
     try:
@@ -122,7 +129,10 @@ def command(
             ledger=ledger,
             lease_s=lease,
         )
-        return asyncio.run(carry_out(order, effects, environment(os.environ, Path.cwd())))
+        environ = environment(os.environ, Path.cwd())
+        return asyncio.run(
+            carry_out_by_crew(order, wanted, effects, environ) if wanted else carry_out(order, effects, environ)
+        )
     finally:
         effects.threads.close()
 

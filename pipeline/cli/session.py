@@ -7,36 +7,36 @@ says what there is to do.
 from __future__ import annotations
 
 import shlex
-import signal
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.cli.bars import shown
-from pipeline.cli.console import count, put_json, say, usd
+from pipeline.cli.console import say
 from pipeline.cli.decoded import cores, decoding_beside
 from pipeline.cli.descriptors import make_room, needed
 from pipeline.cli.elsewhere import note_folder
+from pipeline.cli.ending import tell_ending
 from pipeline.cli.epoch import begin_epoch
 from pipeline.cli.metrics import Target, telling
 from pipeline.cli.pricing import Wish, price
 from pipeline.cli.rehearsal import sandbox_child
 from pipeline.cli.seats import make_seats
 from pipeline.cli.settings import BatchSettings
-from pipeline.cli.sharing import share_ledger, told_as_other_plan
+from pipeline.cli.sharing import budgets_of, share_ledger, told_as_other_plan
 from pipeline.cli.signals import listen
-from pipeline.cli.storing import STORE, find_store, refuse_bad_store, uploading_to
+from pipeline.cli.storing import find_store, refuse_bad_store, uploading_to
+from pipeline.clips.decoders import Decoders
 from pipeline.durable import make_folder
 from pipeline.effects import SystemShelf
-from pipeline.errors import Exit, InputError
-from pipeline.jobs.state import IN_DOUBT, LIVE, UNSUCCESSFUL, State
+from pipeline.errors import InputError
 from pipeline.ledger.opening import LEASE_S
 from pipeline.ledger.reader import reading
 from pipeline.ledger.trial import told_before_anything_is_sent
 from pipeline.paths import BatchFolder, state_folder
 from pipeline.providers.registry import account_from, find_provider
-from pipeline.runner.batch import BatchRun, Outcome
+from pipeline.runner.batch import BatchRun
 from pipeline.runner.cleanup import vendors_to_ask
 from pipeline.runner.context import RunContext
 from pipeline.runner.meter import Meter
@@ -46,13 +46,18 @@ from pipeline.runner.reconcile import OnChange, compare, refuse_undecided, write
 from pipeline.runner.stop import Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping, Set
+    from collections.abc import AsyncIterator, Callable, Container, Mapping
+    from contextlib import AbstractAsyncContextManager
 
+    from pipeline.cli.epoch import Epoch
+    from pipeline.clips.decoders import Decodes
     from pipeline.effects import Effects, Shelf
-    from pipeline.ledger.reader import Reader, Summary
+    from pipeline.errors import Exit
     from pipeline.ledger.store import Ledger
     from pipeline.planning.plan import Plan
     from pipeline.providers.base import Capabilities
+    from pipeline.runner.batch import Outcome
+    from pipeline.runner.context import Seat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +99,58 @@ class Order:
         return "resume" if self.plan is None else "run"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Begun:
+    """A batch that is ready to be taken further: its ledger is open, its plan in it, and its price was agreed to."""
+
+    run: RunContext
+    seats: Mapping[str, Seat]
+    epoch: Epoch
+    order: Order
+
+    async def go(self, stop: Stop) -> Outcome:
+        """Take the batch as far as it can go.
+
+        Raises:
+            ClipmillError: what could not be helped.
+        """
+        order, epoch, progress = self.order, self.epoch, self.run.progress
+        run = BatchRun(run=self.run, seats=self.seats, chosen=order.chosen, stop=stop, checkpoint=epoch.move_mark)
+        batch = await self.run.ledger.read_meta("name") or self.run.folder.root.name
+        async with telling(order.metrics, run, batch), shown(progress, self.run.effects.clock):
+            with epoch.telling(progress.note):
+                outcome = await run.go()
+        epoch.ending = "; ".join(outcome.paused_because) or ("stopped by a signal" if outcome.signal else "finished")
+        return outcome
+
+
 async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) -> Exit:
     """Take a batch as far as it can go, and say how it ended.
+
+    Raises:
+        ClipmillError: with the exit code that the command is to return.
+    """
+    async with begun(order, effects, environ) as batch:
+        stop = Stop()
+        listen(stop)
+        outcome = await batch.go(stop)
+    return tell_ending(batch.run.folder, outcome, order.chosen, batch.run.effects, as_json=order.as_json)
+
+
+@asynccontextmanager
+async def begun(
+    order: Order,
+    effects: Effects,
+    environ: Mapping[str, str],
+    decoders: Callable[[int], AbstractAsyncContextManager[Decodes]] = Decoders,
+) -> AsyncIterator[Begun]:
+    """Make a batch ready to be taken further; let its ledger go at the end.
+
+    Args:
+        order: what the user asked for.
+        effects: what it reaches the world with.
+        environ: holds the keys and the base URLs.
+        decoders: makes what decodes clips, so many at once.
 
     Raises:
         ClipmillError: with the exit code that the command is to return.
@@ -104,8 +159,6 @@ async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) 
         for name in {model.provider for model in order.plan.estimate.models}:
             account_from(environ, find_provider(name).capabilities)  # a missing key is told before anything is made
     refuse_bad_store(order.store, environ)
-    if not order.rehearsal:
-        effects = replace(effects, shelf=SystemShelf(state_folder(environ) / "budgets"))
     folder = BatchFolder(order.root)
     is_new = not folder.has_ledger()
     if is_new:
@@ -115,6 +168,8 @@ async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) 
     if order.ledger is not None:
         effects = share_ledger(folder, order.ledger, effects)
     async with AsyncExitStack() as stack:
+        if not order.rehearsal:
+            effects = stack.enter_context(budgets_of(folder, effects, environ))
         marks = None if order.rehearsal else state_folder(environ) / "marks"
         epoch = await stack.enter_async_context(
             begin_epoch(folder, effects, marks, command=order.command, lease_s=order.lease_s)
@@ -144,7 +199,7 @@ async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) 
         prices = await price(wish, seats, folder, effects, kept)
         progress = Progress()
         decoding = await stack.enter_async_context(
-            decoding_beside(ledger, folder, settings.accept, effects, progress.note, max(1, cores() - 1))
+            decoding_beside(ledger, folder, settings.accept, effects, progress.note, max(1, cores() - 1), decoders)
         )
         turns = decoding.turns if decoding else None
         meter = Meter()
@@ -163,16 +218,7 @@ async def carry_out(order: Order, effects: Effects, environ: Mapping[str, str]) 
             cleanup=settings.cleanup,
             lease_s=order.lease_s,
         )
-        stop = Stop()
-        listen(stop)
-        run = BatchRun(run=context, seats=seats, chosen=order.chosen, stop=stop, checkpoint=epoch.move_mark)
-        batch = await ledger.read_meta("name") or folder.root.name
-        async with telling(order.metrics, run, batch), shown(progress, effects.clock):
-            with epoch.telling(progress.note):
-                outcome = await run.go()
-        epoch.ending = "; ".join(outcome.paused_because) or ("stopped by a signal" if outcome.signal else "finished")
-    with reading(folder.ledger, effects) as reader:
-        return _tell(order, folder, outcome, reader)
+        yield Begun(run=context, seats=seats, epoch=epoch, order=order)
 
 
 def _capabilities(name: str) -> Capabilities:
@@ -222,79 +268,3 @@ async def _settle_plan(order: Order, ledger: Ledger, effects: Effects) -> BatchS
         cap = settings.max_cost_usd if override is None else override
     await ledger.write_meta({"max_cost_usd": cap, "rehearsal_speed": order.speed})
     return settings
-
-
-def _tell(order: Order, folder: BatchFolder, outcome: Outcome, reader: Reader) -> Exit:
-    summary = reader.summary()
-    states = set(summary.items) if order.chosen is None else reader.states_of(order.chosen)
-    code = exit_code(states, outcome)
-    done = summary.count(State.DONE)
-    resume = shlex.join(["clipmill", "resume", str(folder.root)])
-    reason = " ".join([*outcome.paused_because, *filter(None, [outcome.not_uploaded])]) or None
-    store = reader.meta(STORE)
-    say(
-        f"{summary.name}: {done} of {count(summary.total, 'item')} done, {count(summary.clips_done, 'clip')} in "
-        f"{folder.clips}; {summary.failed} failed, {summary.in_doubt} in doubt; {_spent(summary)}."
-    )
-    if store:
-        missing = reader.not_uploaded(store)
-        say(
-            f"{count(reader.uploaded(), 'clip')} in {store}"
-            + (f"; those of {count(missing, 'item')} are not." if missing else ".")
-        )
-    rejected = reader.rejected_clips()
-    if rejected:
-        say(
-            f"{count(rejected, 'clip')} turned down by `accept`, kept, and left out of exports. To see why: "
-            f"{shlex.join(['clipmill', 'results', str(folder.root), '--format', 'jsonl'])}"
-        )
-    if summary.clips_done:
-        say(f"To look at them: {shlex.join(['clipmill', 'report', str(folder.root), '--open'])}")
-    if summary.failed or summary.in_doubt:
-        say(f"What went wrong, and what to do: {shlex.join(['clipmill', 'results', str(folder.root)])}")
-    if reason:
-        say(f"Paused: {reason}")
-    if code in {Exit.PAUSED, Exit.INTERRUPTED, Exit.TERMINATED}:
-        say(f"To go on: {resume}")
-    if order.as_json:
-        put_json(
-            {
-                "batch": summary.name,
-                "output": str(folder.root),
-                "items": summary.total,
-                "done": done,
-                "failed": summary.failed,
-                "in_doubt": summary.in_doubt,
-                "planned": summary.count(State.PLANNED),
-                "paused_because": reason,
-                "clips": summary.clips_done,
-                "spent_usd": round(summary.committed_usd, 6),
-                "store": store,
-                "uploaded": reader.uploaded(),
-                "resume": resume,
-            }
-        )
-    return code
-
-
-def _spent(summary: Summary) -> str:
-    word = "spent or reserved" if summary.count(*LIVE) else "spent"
-    parts = [f"{usd(summary.committed_usd)} {word}"] if summary.committed_usd or not summary.unpriced else []
-    if summary.in_doubt_usd:
-        parts.append(f"of which {usd(summary.in_doubt_usd)} in doubt")
-    if summary.unpriced:
-        parts.append(f"{count(summary.unpriced, 'item')} of unknown price")
-    return ", ".join(parts)
-
-
-def exit_code(mine: Set[State], outcome: Outcome) -> Exit:
-    """Return how a run ends, by the states of the items that it was about: a signal, a pause, doubts, failures."""
-    if outcome.signal:
-        return Exit.INTERRUPTED if outcome.signal == signal.SIGINT else Exit.TERMINATED
-    if outcome.not_uploaded or (outcome.paused_because and mine - {State.DONE}):
-        return Exit.PAUSED
-    if mine & IN_DOUBT:
-        return Exit.SOME_IN_DOUBT
-    if mine & UNSUCCESSFUL:
-        return Exit.SOME_FAILED
-    return Exit.DONE if mine <= {State.DONE} else Exit.PAUSED

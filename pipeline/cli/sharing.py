@@ -8,12 +8,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pipeline.cli.console import say
-from pipeline.effects import connect_postgres
+from pipeline.effects import SystemShelf, connect_postgres
 from pipeline.errors import BatchLocked, StaleWrite
-from pipeline.ledger.postgres.address import ON_COMMAND_LINE, bind
+from pipeline.ledger.postgres.address import ON_COMMAND_LINE, address_beside, bind
+from pipeline.paths import state_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from pipeline.effects import Effects
     from pipeline.ledger.postgres.address import Address
@@ -43,6 +44,22 @@ def share_ledger(folder: BatchFolder, dsn: str, effects: Effects) -> Effects:
         say(ON_COMMAND_LINE)
     say(f"The ledger is {address}; every worker whose folder is called {address.batch} shares it.")
     return reached
+
+
+@contextmanager
+def budgets_of(folder: BatchFolder, effects: Effects, environ: Mapping[str, str]) -> Iterator[Effects]:
+    """Yield effects whose budgets of calls are shared: with all workers of the ledger, else with this user's runs."""
+    address = address_beside(folder.ledger, effects.files)
+    if address is None:
+        yield replace(effects, shelf=SystemShelf(state_folder(environ) / "budgets"))
+        return
+    from pipeline.ledger.postgres.budgets import SharedBudgets
+
+    budgets = SharedBudgets(address.dsn, effects.open_postgres, effects.clock)
+    try:
+        yield replace(effects, shelf=budgets)
+    finally:
+        budgets.close()
 
 
 @contextmanager

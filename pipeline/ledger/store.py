@@ -202,9 +202,15 @@ class Ledger:
         jobs: list[Job] = await self._alone(self._writer.take_over, list(states), accounts)
         return jobs
 
-    async def give_back(self, provider: str | None = None) -> None:
-        """Let others have the items that this run has and that wait to be submitted."""
+    async def give_back(self, provider: str) -> None:
+        """Let others have all items of a provider that this run has and that wait to be submitted."""
         await self._alone(self._writer.give_back, provider)
+
+    async def release(self, jobs: Iterable[Job]) -> None:
+        """Let whoever comes first have some jobs that this run has and that wait to be submitted."""
+        keys = [(job.item_id, job.revision) for job in jobs]
+        if keys:
+            await self._alone(self._writer.release, keys)
 
     async def parts_in_use(self) -> tuple[set[int], set[str]]:
         """Return the epochs of the runs at work, and the part files whose clips are not published yet."""

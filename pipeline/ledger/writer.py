@@ -388,8 +388,11 @@ class Writer:
         """Return the jobs in some states that no run at work has, and make them this run's."""
         return self.jobs(list(states))
 
-    def give_back(self, provider: str | None = None) -> None:
-        """Let others have the items that this run has and that wait to be submitted."""
+    def give_back(self, provider: str) -> None:
+        """Let others have all items of a provider that this run has and that wait to be submitted."""
+
+    def release(self, keys: Sequence[tuple[str, int]]) -> None:
+        """Let whoever comes first have some items that this run has and that wait to be submitted."""
 
     def at_work(self) -> set[int]:
         """Return the epochs of the runs at work."""

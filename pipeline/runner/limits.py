@@ -30,6 +30,8 @@ REGROW_CALLS = 1500.0
 """Calls, at the whole limit, after which a rate is back where it was refused."""
 FAILURE_WINDOW_S = 30.0
 LOCKED_OUT_S = 30.0
+UNCOUNTED_WAIT_S = 1.0
+"""How long a call waits that could not be counted, since whoever counts for all is away."""
 UNTOLD_WAIT_S = 30.0
 """How long a refusal that names no time stops an endpoint."""
 
@@ -209,7 +211,7 @@ class Endpoint:
 
     def try_take(self, now: float) -> float:
         """Count a call that leaves now and return 0; or return the wait, if others have used the limit up."""
-        waits = [0.0]
+        waits = [UNCOUNTED_WAIT_S]
 
         def take() -> None:
             waits[0] = self.wait_s(now)
@@ -228,7 +230,8 @@ class Endpoint:
                 self._cut_to(max(LEAST_FACTOR, self.factor * CUT))
             self.paused_until = max(self.paused_until, now + (UNTOLD_WAIT_S if wait_s is None else wait_s))
 
-        self._shared(now, stop)
+        if not self._shared(now, stop):
+            stop()
 
     def _cut_to(self, factor: float) -> None:
         self.factor, self.refused_factor, self.calls = factor, factor / CUT, 0.0
@@ -246,18 +249,22 @@ class Endpoint:
             self.factor = min(1.0, self.refused_factor * (1 - (1 - CUT) * short**3))
             self.pace.scale(self.factor)
 
-    def _shared(self, now: float, change: Callable[[], None]) -> None:
-        """Make a change, on the shared record where there is one."""
+    def _shared(self, now: float, change: Callable[[], None]) -> bool:
+        """Make a change, on the shared record where there is one; tell whether that could be reached."""
         if self.shelf is None or isinstance(self.pace, Unpaced):
             change()
-            return
+            return True
+        made = False
 
         def on_shelf(record: dict[str, Any]) -> dict[str, Any]:
+            nonlocal made
             self._take_up(record, now)
             change()
+            made = True
             return {"sent": self.pace.state(), "paused_until": self.paused_until, "factor": self.factor}
 
         self.shelf.update(self.name, on_shelf)
+        return made
 
     def _take_up(self, record: Mapping[str, Any], now: float) -> None:
         # Times ahead of what any limit can mean are from before the machine was last started.

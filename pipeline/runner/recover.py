@@ -44,8 +44,11 @@ async def recover(
     Returns:
         The jobs that are at a vendor and are to be gone on with, in the manifest's order.
     """
-    for job in await run.ledger.take_over([State.SUBMITTING]):
+    cut_short = [
         await _submit_cut_short(run, job, capabilities[job.provider])
+        for job in await run.ledger.take_over([State.SUBMITTING])
+    ]
+    await run.ledger.release(job for job in cut_short if job.state is State.PLANNED)
     for job in await run.ledger.take_over([State.CLAIMING]):
         told = failure("interrupted", INTERRUPTED, Billing.UNKNOWN)
         await _record(run, job, EventKind.CLAIM_LOST, failure=told)
@@ -62,13 +65,12 @@ async def recover(
     return attached
 
 
-async def _submit_cut_short(run: RunContext, job: Job, capabilities: Capabilities) -> None:
+async def _submit_cut_short(run: RunContext, job: Job, capabilities: Capabilities) -> Job:
     if capabilities.billed_at is BilledAt.SUBMIT:
         told = failure("interrupted", INTERRUPTED, Billing.UNKNOWN)
-        await _record(run, job, EventKind.SUBMIT_LOST, failure=told)
         run.progress.note(f"{job.item_id} is in doubt: {INTERRUPTED} It is held, and counted as spent.")
-    else:
-        await _record(run, job, EventKind.SUBMIT_ORPHANED, why=INTERRUPTED, interrupted=True)
+        return await _record(run, job, EventKind.SUBMIT_LOST, failure=told)
+    return await _record(run, job, EventKind.SUBMIT_ORPHANED, why=INTERRUPTED, interrupted=True)
 
 
 async def _settle(run: RunContext, job: Job, clip: Clip) -> Job:

@@ -6,6 +6,8 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import psycopg
+
 from pipeline.effects import SystemThreads, connect_postgres
 from pipeline.ledger.postgres.address import bind
 from pipeline.ledger.postgres.connection import PostgresDatabase, translated
@@ -14,8 +16,6 @@ from pipeline.ledger.store import Ledger
 from tests.ledger.ledgers import Machine
 
 if TYPE_CHECKING:
-    import psycopg
-
     from tests.support.postgres import Server
 
 BOTH = ("sqlite", "shared")
@@ -40,6 +40,12 @@ class SharedMachine(Machine):
 
     unreachable = False
     """Whether the server lets nobody in any more."""
+    cuts = 0
+    """How many cuts are still to come."""
+
+    def cut_at(self, word: str, *, landed: bool = False) -> None:
+        """Cut the next connection that begins a statement so: before it is carried out, or right after."""
+        self.cuts, self._cut_word, self._cut_late = 1, word, landed
 
     async def worker(self, lease_s: float = 1.0) -> Ledger:
         """Let one more worker join, with threads of its own."""
@@ -56,6 +62,12 @@ class SharedMachine(Machine):
 
         def watched(query: Any, *rest: Any, **more: Any) -> Any:
             self.statements.append(str(query))
+            if self.cuts and str(query).lstrip().startswith(self._cut_word):
+                self.cuts -= 1
+                if self._cut_late:
+                    execute(query, *rest, **more)
+                session.close()
+                raise psycopg.OperationalError("server closed the connection unexpectedly")
             return execute(query, *rest, **more)
 
         session.execute = watched  # type: ignore[method-assign]

@@ -185,6 +185,11 @@ async def test_items_can_be_given_back(shared_machine: SharedMachine) -> None:
         await one.give_back("modelmax")
 
         assert await heads(other) == ["i0", "i1", "i2"]
+        await one.record(*plan("last"))
+        await one.release([await other.job("i1", 1)])
+        assert await heads(one, 9) == ["i3", "i4", "i5", "last"], "nobody gives back what another has"
+        await other.release([await other.job("i1", 1)])
+        assert await heads(one, 9) == ["i1"]
 
 
 async def test_the_cap_is_one_for_all_workers(shared_machine: SharedMachine) -> None:

@@ -73,10 +73,12 @@ class Tally:
 
     def line(self, crashes: str) -> str:
         """Return the figures as one line; `crashes` is what the crashes are called, in the plural."""
+        most = self.doubts_most_a_crash
+        each = f"; {self.doubts / self.crashes:.2f} a crash, at most {most}" if most else ""
         return (
             f"{self.crashes} {crashes}, {self.batches} batches, {self.items} items: {self.done} done, {self.doubts} in "
-            f"doubt (of which charged {self.charged_doubts}; {self.doubts / max(self.crashes, 1):.2f} a crash, at most "
-            f"{self.doubts_most_a_crash}), {self.charges} charges, {len(self.violations)} violations"
+            f"doubt (of which charged {self.charged_doubts}{each}), {self.charges} charges, "
+            f"{len(self.violations)} violations"
         )
 
 
@@ -163,11 +165,12 @@ def jobs_of(root: Path) -> list[Job]:
         ClipmillError: the ledger is not sound.
     """
     folder = BatchFolder(root)
-    if not folder.ledger.exists():
+    if not folder.has_ledger():
         return []
-    with closing(sqlite3.connect(folder.ledger)) as database:
-        if not database.execute("PRAGMA schema_version").fetchone()[0]:
-            return []
+    if folder.ledger.exists():
+        with closing(sqlite3.connect(folder.ledger)) as database:
+            if not database.execute("PRAGMA schema_version").fetchone()[0]:
+                return []
     with reading(folder.ledger, system()) as reader:
         return list(reader.jobs())
 

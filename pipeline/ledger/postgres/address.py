@@ -6,13 +6,16 @@ The batch's folder holds a file that names its ledger, so that every command fin
 from __future__ import annotations
 
 import json
+import os
 import re
+import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
-from pipeline.durable import told_as_disk_refused, write_atomically
+from pipeline.durable import publish, told_as_disk_refused, write_durably
 from pipeline.effects import PRIVATE
 from pipeline.errors import InputError
 from pipeline.paths import BatchFolder
@@ -63,7 +66,7 @@ def parted(dsn: str) -> tuple[str, str | None]:
         parts = urlsplit(dsn)
     except ValueError:
         parts = urlsplit("")
-    if parts.scheme not in SCHEMES:
+    if parts.scheme not in SCHEMES or "://" not in dsn:
         raise InputError("--ledger takes the address of a PostgreSQL database: postgresql://USER@HOST:PORT/DATABASE")
     account, at, hosts = parts.netloc.rpartition("@")
     user, colon, password = account.partition(":")
@@ -72,7 +75,7 @@ def parted(dsn: str) -> tuple[str, str | None]:
     if "sslpassword" in secret:
         raise InputError("--ledger does not take an sslpassword; use a client key without one.")
     kept = urlencode([(name, value) for name, value in options if name not in SECRETS], quote_via=quote)
-    named = urlunsplit(("postgresql", f"{user}{at}{hosts}", parts.path, kept, ""))
+    named = f"postgresql://{user}{at}{hosts}{parts.path}{'?' if kept else ''}{kept}"
     return named, secret.get("password") or (unquote(password) if colon and password else None)
 
 
@@ -102,10 +105,24 @@ def bind(
         raise InputError(f"The ledger of {folder.root} is {found}. Go on without --ledger, or use another -o DIR.")
     reach(found or address, password)
     if found is None:
-        text = json.dumps({"ledger": address.dsn, "batch": address.batch}) + "\n"
-        write_atomically(files, folder.shared, text.encode(), PRIVATE)
-        return address, password
+        _note(folder, address, files)
+        return address_beside(folder.ledger, files) or address, password
     return found, password
+
+
+def _note(folder: BatchFolder, address: Address, files: Files) -> None:
+    """Write down where the ledger is, unless another worker was faster."""
+    text = json.dumps({"ledger": address.dsn, "batch": address.batch}) + "\n"
+    part = folder.root / f".{folder.shared.name}.{socket.gethostname()}-{os.getpid()}.part"
+    with told_as_disk_refused(f"write {folder.shared}"):
+        with suppress(FileNotFoundError):
+            files.unlink(part)
+        write_durably(files, part, text.encode(), PRIVATE)
+    try:
+        publish(files, part, folder.shared)
+    except FileExistsError:
+        with told_as_disk_refused(f"remove {part}"):
+            files.unlink(part)
 
 
 def address_beside(ledger: Path, files: Files) -> Address | None:

@@ -296,12 +296,17 @@ class SharedWriter(Writer):
             self._have(database, [(head.item_id, head.revision) for head in mine])
         return Page(heads=mine, at=heads[-1].at if heads else at, is_last=len(heads) < most)
 
-    def give_back(self, provider: str | None = None) -> None:
-        """Let others have the items that this worker has and that wait to be submitted."""
-        of_one = "AND provider = ?" if provider else ""
-        values = (self.epoch, provider) if provider else (self.epoch,)
+    def give_back(self, provider: str) -> None:
+        """Let others have all items of a provider that this worker has and that wait to be submitted."""
+        query = "UPDATE item SET owner = NULL WHERE state = 'planned' AND owner = ? AND provider = ?"
         with self._transaction() as database:
-            database.execute(f"UPDATE item SET owner = NULL WHERE state = 'planned' AND owner = ? {of_one}", values)
+            database.execute(query, (self.epoch, provider))
+
+    def release(self, keys: Sequence[tuple[str, int]]) -> None:
+        """Let whoever comes first have some items that this worker has and that wait to be submitted."""
+        query = "UPDATE item SET owner = NULL WHERE state = 'planned' AND owner = ? AND id = ? AND revision = ?"
+        with self._transaction() as database:
+            database.executemany(query, [(self.epoch, *key) for key in keys])
 
     def undecoded(self) -> list[tuple[str, int]]:
         """Return the finished jobs with a clip that no decoder has seen, and that no other worker sees to."""
