@@ -12,7 +12,7 @@ DEMO := manifests/quickstart.yaml
 DEMO_FOLDER := output/quickstart-sandbox
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check judges torture torture-long attack scale load bench lock sbom screenshots docs clean
+.PHONY: help demo test check judges torture torture-uploads torture-long attack scale load bench lock sbom screenshots docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ attack: $(VENV)/.dev ## Attack it: fuzzing, cuts at every byte, faults of the di
 	@$(TORTURE).disks --seed 1 --jobs 2
 	@$(TORTURE).operators --sequences 2000 --seed 1 --jobs 2
 	@$(BIN)/python -m tests.security.removed --jobs 2
+
+torture-uploads: $(VENV)/.judges ## Kill uploads, and cut their lines, against two real S3 servers (about 5 minutes)
+	@$(TORTURE).uploads --kills 50 --seed 1
 
 FROM ?= 1
 SEEDS ?= 20
