@@ -193,11 +193,7 @@ def struck_batch(batch: Batch, rng: random.Random, workers: int, figures: Figure
             for node in rng.sample([False, True], 2):
                 time.sleep(rng.uniform(0.5, 5.0))
                 tally.crashes += strike(batch, rng, figures, node=node)
-            tally.violations += [
-                f"{batch.root}: Ray's own process {pid} holds the key"
-                for pid in cluster.servants()
-                if rays.holds(pid, KEY.encode())
-            ]
+            tally.violations += judge_secrecy(batch)
             child.wait(ENDS_WITHIN_S)
             while (
                 child.returncode == Exit.PAUSED and figures.paused < 20
@@ -221,6 +217,15 @@ def struck_batch(batch: Batch, rng: random.Random, workers: int, figures: Figure
         judge(batch.root, ask(urls["bill"]), set(), tally)
     tally.violations += [f"the key is in {path}" for path in rays.written_down(cluster.session, KEY.encode())]
     return tally
+
+
+def judge_secrecy(batch: Batch) -> list[str]:
+    """Check that the key is in the memory of the workers, and in that of no process of Ray's own."""
+    key, servants = KEY.encode(), batch.ground.cluster.servants()
+    wrong = []
+    if not all(rays.holds(pid, key) for pid in batch.at_work().values()):
+        wrong.append(f"{batch.root}: not even the workers seem to have the key, so it is looked for wrongly")
+    return wrong + [f"{batch.root}: Ray's {pid} has the key" for pid in servants if rays.holds(pid, key)]
 
 
 def struck(ground: Ground, *, times: int, items: int, workers: int, seed: int) -> tuple[Tally, Figures]:
