@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
@@ -33,6 +33,7 @@ from tests.torture.verdict import MODELS, Tally, ask, environment, judge, reques
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from tests.support.rays import RayCluster
 
@@ -53,6 +54,8 @@ LOOK_ROUND_S = LEASE_S / 3
 SLACK_S = 1.5
 """For a machine of two processors on which a cluster, a server and a vendor run."""
 ENDS_WITHIN_S = 300.0
+PAUSES_MOST = 20
+"""Of all batches: after three deaths in a row that each left a doubt nothing more is bought, and the next run does."""
 STATES_AT_WORK = ("submitting", "submitted", "claiming", "claimed")
 
 
@@ -100,6 +103,12 @@ class Batch:
         self.sandbox_options = sandbox_options
         self.log = root.with_suffix(".log")
         self.schema = Address("", root.name).schema
+
+    def vendor(self) -> AbstractContextManager[dict[str, str]]:
+        """Run the vendor of this batch alone: its limits, its jobs and its bill begin here."""
+        folder = self.root.with_suffix(".vendor")
+        folder.mkdir()
+        return sandbox(folder, *self.sandbox_options)
 
     def command(self) -> list[str]:
         """Return the command of one process."""
@@ -184,7 +193,7 @@ def struck_batch(batch: Batch, rng: random.Random, workers: int, figures: Figure
     """Have a crew carry out a batch while one worker and one node of it are killed, and judge what came of it."""
     tally = Tally(batches=1)
     cluster = batch.ground.cluster
-    with sandbox(batch.ground.folder, *batch.sandbox_options) as urls:
+    with batch.vendor() as urls:
         child = batch.start(urls, workers)
         try:
             until_s = time.monotonic() + 60
@@ -195,9 +204,7 @@ def struck_batch(batch: Batch, rng: random.Random, workers: int, figures: Figure
                 tally.crashes += strike(batch, rng, figures, node=node)
             tally.violations += judge_secrecy(batch)
             child.wait(ENDS_WITHIN_S)
-            while (
-                child.returncode == Exit.PAUSED and figures.paused < 20
-            ):  # three that died and left doubts buy nothing
+            while child.returncode == Exit.PAUSED and figures.paused < PAUSES_MOST:
                 figures.paused += 1
                 child = batch.start(urls, workers)
                 child.wait(ENDS_WITHIN_S)
@@ -264,7 +271,7 @@ def timed(ground: Ground, seed: int, crews: Sequence[int], *, items: int, decodi
     for workers in crews:
         options = ("--no-limits", "--instant", "--render", "encode") if decoding else ("--render", "template")
         batch = ground.batch(items, seed, *options, submits=2000 if decoding else SUBMITS)
-        with sandbox(ground.folder, *options, *batch.sandbox_options) as urls:
+        with batch.vendor() as urls:
             child = batch.start(urls, workers)
             try:
                 child.wait(ENDS_WITHIN_S)
@@ -280,6 +287,7 @@ def timed(ground: Ground, seed: int, crews: Sequence[int], *, items: int, decodi
     return [f"makespans differ by {spread:.1%}"] if spread > 0.03 and not decoding else []
 
 
+@contextmanager
 def standing_ground(nodes: int = 2) -> Iterator[Ground]:
     """Yield the ground, and leave no process and no folder behind."""
     with tempfile.TemporaryDirectory(prefix="clipmill-fleet-") as temporary:
@@ -302,7 +310,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(postgres.MISSING if postgres.programs() is None else rays.MISSING)
         return 2
     began_s = time.monotonic()
-    for ground in standing_ground():
+    with standing_ground() as ground:
         if options.makespans or options.decoding:
             wrong = timed(ground, options.seed, (1, 2, 4), items=options.items, decoding=options.decoding)
             print(f"fleet seed {options.seed}: {options.items} items; {time.monotonic() - began_s:.0f} s")
