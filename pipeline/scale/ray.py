@@ -13,8 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import io
+import logging
 import os
-from contextlib import contextmanager
+import re
+from contextlib import contextmanager, redirect_stdout
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 
     from pipeline.scale.crew import Ended, Work
 
+log = logging.getLogger(__name__)
+
 WORKER_CPUS = 0.001
 """A worker waits for others nearly all the time. It is not nothing, so that a node to which its owner gave no
 processors, as to the head of a large cluster, gets no workers."""
@@ -39,6 +44,7 @@ DECODING_MOST = 8
 """Clips that one worker has decoded at once, or waiting for a processor of the cluster."""
 OBJECTS_BYTES = 80 << 20
 """Ray's least, nearly: nothing large goes through its store of objects."""
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 INSTALL = "--engine ray needs Ray; install it with: pip install 'clipmill[ray]'"
 
 
@@ -132,9 +138,20 @@ def cluster(address: str | None, work: Work) -> Iterator[RayEngine]:
             "--head`, or leave --address out for one of this machine's own."
         ) from error
     try:
-        yield RayEngine(work)
+        with redirect_stdout(_Logged()):  # Ray prints there, at any moment; it is for results
+            yield RayEngine(work)
     finally:
         ray.shutdown()
+
+
+class _Logged(io.TextIOBase):
+    """A text file that becomes lines of the log, without the colours."""
+
+    def write(self, text: str) -> int:
+        for line in COLOUR.sub("", text).splitlines():
+            if line.strip():
+                log.info("Ray: %s", line.strip())
+        return len(text)
 
 
 class RayDecoders:

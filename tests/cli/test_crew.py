@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +13,7 @@ from pipeline.cli.session import Order
 from pipeline.errors import Exit, InputError
 from pipeline.runner.stop import Stop
 from tests.cli.front_door import call, command_line
+from tests.support import postgres
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -97,6 +100,20 @@ async def test_an_error_of_a_worker_comes_back_as_a_value(tmp_path: Path) -> Non
     ended = await run_errand(Errand(order=an_order(tmp_path / "new"), lent=Lent({})), Stop(), no_decoders)
     assert ended.code is Exit.BAD_INPUT
     assert "never planned" in ended.said
+
+
+@pytest.mark.skipif(postgres.programs() is None, reason=postgres.MISSING)
+async def test_a_worker_opens_the_ledger_with_the_password_that_it_is_lent(tmp_path: Path) -> None:
+    with closing(postgres.Server()) as server:
+        server.ask_for_password("canary-word")
+        order = replace(an_order(tmp_path / "new"), ledger=server.dsn)
+        without = await run_errand(Errand(order=order, lent=Lent({})), Stop(), no_decoders)
+        lent = await run_errand(Errand(order=order, lent=Lent({"PGPASSWORD": "canary-word"})), Stop(), no_decoders)
+    assert without.code is Exit.BAD_INPUT
+    assert "password" in without.said
+    assert "never planned" in lent.said, lent.said
+    assert "canary" not in without.said + lent.said
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"canary" in path.read_bytes()]
 
 
 def test_no_command_imports_ray() -> None:
