@@ -51,7 +51,7 @@ SUBMITS, LOOKS = 10, 120
 """A minute of the vendor's. Its window is a minute of ours, so that the last items wait for the first to leave it."""
 LEASE_S = 4.0
 LOOK_ROUND_S = LEASE_S / 3
-SLACK_S = 1.5
+SLACK_S = 2.0
 """For a machine of two processors on which a cluster, a server and a vendor run."""
 ENDS_WITHIN_S = 300.0
 PAUSES_MOST = 20
@@ -68,7 +68,9 @@ class Figures:
     held: int = 0
     """Items that the dead had at a vendor."""
     taken_over_s: list[float] = field(default_factory=list)
-    """After which time they were others'."""
+    """After which time they were others', where others were at work."""
+    waited_s: list[float] = field(default_factory=list)
+    """The same where nobody was, so that they waited for the first that Ray started again."""
     throttled: int = 0
     paused: int = 0
     memory_bytes: list[int] = field(default_factory=list)
@@ -185,7 +187,7 @@ def strike(batch: Batch, rng: random.Random, figures: Figures, *, node: bool) ->
     figures.held += sum(map(batch.held_by, dead))
     while any(map(batch.held_by, dead)) and time.monotonic() < killed_s + 60:
         time.sleep(0.05)
-    figures.taken_over_s.append(time.monotonic() - killed_s)
+    (figures.taken_over_s if survivors else figures.waited_s).append(time.monotonic() - killed_s)
     return len(dead)
 
 
@@ -260,7 +262,7 @@ def told(tally: Tally, figures: Figures) -> str:
     return (
         f"{tally.line('workers killed')}; {figures.nodes_killed} nodes killed; {figures.held} items of the dead at the "
         f"vendor, others' after {mean(over) if over else 0:.1f} s (at most {max(over, default=0):.1f}; lease "
-        f"{LEASE_S:.0f}); {figures.throttled} calls over the limit; paused {figures.paused} times; "
+        f"{LEASE_S:.0f}; {len(figures.waited_s)} times nobody was left, and {max(figures.waited_s, default=0):.1f} s); {figures.throttled} calls over the limit; paused {figures.paused} times; "
         f"{mean(memory) if memory else 0:.0f} MB a worker"
     )
 
