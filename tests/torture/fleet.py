@@ -173,9 +173,9 @@ def strike(batch: Batch, rng: random.Random, figures: Figures, *, node: bool) ->
         return 0
     victim = rng.choice(sorted(alive))
     home = cluster.node_of(alive[victim])
-    dead = [
-        epoch for epoch, pid in batch.at_work().items() if epoch == victim or (node and cluster.node_of(pid) is home)
-    ]
+    at_work = batch.at_work()
+    dead = [each for each, pid in at_work.items() if each == victim or (node and cluster.node_of(pid) is home)]
+    survivors = len(at_work) > len(dead)
     figures.memory_bytes += [rays.resident_bytes(pid) for pid in alive.values()]
     killed_s = time.monotonic()
     if node:
@@ -257,13 +257,19 @@ def struck(ground: Ground, *, times: int, items: int, workers: int, seed: int) -
 
 def told(tally: Tally, figures: Figures) -> str:
     """Return the figures as one line."""
-    over = figures.taken_over_s
+    over, waited = figures.taken_over_s, figures.waited_s
     memory = [each / 1e6 for each in figures.memory_bytes]
-    return (
-        f"{tally.line('workers killed')}; {figures.nodes_killed} nodes killed; {figures.held} items of the dead at the "
-        f"vendor, others' after {mean(over) if over else 0:.1f} s (at most {max(over, default=0):.1f}; lease "
-        f"{LEASE_S:.0f}; {len(figures.waited_s)} times nobody was left, and {max(figures.waited_s, default=0):.1f} s); {figures.throttled} calls over the limit; paused {figures.paused} times; "
-        f"{mean(memory) if memory else 0:.0f} MB a worker"
+    return "; ".join(
+        (
+            tally.line("workers killed"),
+            f"{figures.nodes_killed} nodes killed",
+            f"{figures.held} items of the dead at the vendor",
+            f"others' after {mean(over or [0]):.1f} s (at most {max(over, default=0):.1f}; lease {LEASE_S:.0f})",
+            f"{len(waited)} times nobody was left, and it took {max(waited, default=0):.1f} s at most",
+            f"{figures.throttled} calls over the limit",
+            f"paused {figures.paused} times",
+            f"{mean(memory or [0]):.0f} MB a worker",
+        )
     )
 
 
