@@ -12,7 +12,7 @@ DEMO := manifests/quickstart.yaml
 DEMO_FOLDER := output/quickstart-sandbox
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check judges torture torture-long attack load bench lock sbom screenshots docs clean
+.PHONY: help demo test check judges torture torture-long attack fleet load bench lock sbom screenshots docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,11 @@ torture-long: $(VENV)/.dev ## Every simulated point and 50 SIGKILLs of each of S
 
 .killed-long-%:
 	@$(TORTURE).sigkill --provider $* --kills 25 --seed $(FROM) --seeds $(SEEDS) --state torture-kills-$*.state
+
+fleet: $(VENV)/.judges ## A crew on a real Ray cluster: workers and nodes killed, the same batch by 1, 2 and 4 workers
+	@$(TORTURE).fleet --times 10 --seed 1
+	@$(TORTURE).fleet --makespans --seed 1
+	@$(TORTURE).fleet --decoding --seed 1
 
 load: $(VENV)/.dev ## Long manifests, many jobs, storms, a soak of 20 minutes (about an hour)
 	@$(TORTURE).load

@@ -44,6 +44,10 @@ DECODING_MOST = 8
 """Clips that one worker has decoded at once, or waiting for a processor of the cluster."""
 OBJECTS_BYTES = 80 << 20
 """Ray's least, nearly: nothing large goes through its store of objects."""
+NO_CPU = (
+    "No node of the cluster has a processor to offer; workers wait for one that has. The head of a small cluster may "
+    "have some: ray start --head --num-cpus N"
+)
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 INSTALL = "--engine ray needs Ray; install it with: pip install 'clipmill[ray]'"
 
@@ -137,6 +141,8 @@ def cluster(address: str | None, work: Work) -> Iterator[RayEngine]:
             f"No Ray cluster could be reached at {address or 'this machine'}: {error} Start one with `ray start "
             "--head`, or leave --address out for one of this machine's own."
         ) from error
+    if not ray.cluster_resources().get("CPU"):
+        log.warning(NO_CPU)
     try:
         with redirect_stdout(_Logged()):  # Ray prints there, at any moment; it is for results
             yield RayEngine(work)
