@@ -232,5 +232,10 @@ def decode_there(path: str, seen: tuple[int, int]) -> dict[str, Any] | None:
 def _decoders() -> tuple[asyncio.AbstractEventLoop, Decoders]:
     """Return this process's own; Ray gives one process task after task."""
     loop, decoders = asyncio.new_event_loop(), Decoders(1)
-    atexit.register(lambda: loop.run_until_complete(decoders.__aexit__()))
+    atexit.register(_end, loop, decoders)
     return loop, decoders
+
+
+def _end(loop: asyncio.AbstractEventLoop, decoders: Decoders) -> None:
+    loop.run_until_complete(decoders.__aexit__())
+    loop.close()
