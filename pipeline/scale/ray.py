@@ -6,7 +6,9 @@ Ray are from its documentation: Ray Core, "Fault tolerance" of actors and tasks,
 
 What a worker is lent (keys, the ledger's password) goes with the call of its method, and with nothing else. Such a call
 is sent from process to process. What creates an actor is kept by Ray's control store and may be written to its disk;
-`env_vars` of a runtime environment are shown by its dashboard and written into its logs. Neither holds a secret here.
+`env_vars` of a runtime environment are shown by its dashboard and written into its logs; an argument of more than
+100 kB goes through the store of objects, which may spill to disk. None of these holds a secret here: what is lent is
+an argument of its own, and small.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from pipeline.scale.crew import AGAIN_MOST, WorkerLost
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pipeline.scale.crew import Ended, Work
+    from pipeline.scale.crew import Ended, Lent, Work
 
 log = logging.getLogger(__name__)
 
@@ -58,9 +60,9 @@ class ClipmillWorker:
     def __init__(self) -> None:
         self._stop = Stop()
 
-    async def work(self, work: Work) -> Ended:
+    async def work(self, work: Work, lent: Lent) -> Ended:
         """Work to the end."""
-        return await work(self._stop, RayDecoders)
+        return await work(lent, self._stop, RayDecoders)
 
     async def stop(self, asked: int, signal: int) -> None:
         """Be told to stop, so often in all."""
@@ -71,12 +73,13 @@ class ClipmillWorker:
 class RayWorker:
     """A worker, as the crew knows it."""
 
-    def __init__(self, actor: Any, work: Work) -> None:
+    def __init__(self, actor: Any, work: Work, lent: Lent) -> None:
         self._actor = actor
         self._work = work
+        self._lent = lent
 
     async def work(self) -> Ended:  # noqa: D102
-        ended: Ended = await _heard(self._actor.work.remote(self._work))
+        ended: Ended = await _heard(self._actor.work.remote(self._work, self._lent))
         return ended
 
     async def stop(self, asked: int, signal: int) -> None:  # noqa: D102
@@ -99,10 +102,11 @@ async def _heard(answer: Any) -> Any:
 class RayEngine:
     """Hires workers of the cluster that this process is connected to."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, lent: Lent) -> None:
         import ray
 
         self._work = work
+        self._lent = lent
         self._actors = ray.remote(
             num_cpus=WORKER_CPUS,
             max_restarts=AGAIN_MOST,
@@ -111,16 +115,17 @@ class RayEngine:
         )(ClipmillWorker)
 
     def hire(self, number: int) -> RayWorker:  # noqa: ARG002, D102
-        return RayWorker(self._actors.remote(), self._work)
+        return RayWorker(self._actors.remote(), self._work, self._lent)
 
 
 @contextmanager
-def cluster(address: str | None, work: Work) -> Iterator[RayEngine]:
+def cluster(address: str | None, work: Work, lent: Lent) -> Iterator[RayEngine]:
     """Connect to a cluster, or start one on this machine alone; let it go at the end, with all workers.
 
     Args:
         address: `auto`, HOST:PORT or ray://HOST:PORT; None for one of this machine's own.
         work: what the workers are to do.
+        lent: what they may use, and may tell nobody.
 
     Raises:
         InputError: Ray is not installed, or the cluster cannot be reached.
@@ -145,7 +150,7 @@ def cluster(address: str | None, work: Work) -> Iterator[RayEngine]:
         log.warning(NO_CPU)
     try:
         with redirect_stdout(_Logged()):  # Ray prints there, at any moment; it is for results
-            yield RayEngine(work)
+            yield RayEngine(work, lent)
     finally:
         ray.shutdown()
 

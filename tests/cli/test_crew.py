@@ -1,17 +1,21 @@
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline.cli.crew import Errand, Lent, crew_wanted, run_errand
+from pipeline.cli.crew import Errand, crew_wanted, run_errand
 from pipeline.cli.session import Order
 from pipeline.errors import Exit, InputError
+from pipeline.names import Names
 from pipeline.runner.stop import Stop
+from pipeline.scale.crew import Lent
 from tests.cli.front_door import call, command_line
 from tests.support import postgres
 
@@ -83,21 +87,31 @@ def test_a_crew_has_two_workers_where_nobody_says_how_many() -> None:
     assert (wanted.workers, wanted.address) == (2, None)
 
 
-def test_what_a_worker_is_lent_shows_in_no_text(tmp_path: Path) -> None:
-    errand = Errand(order=an_order(tmp_path), lent=Lent({"MODELMAX_API_KEY": "canary-key-0123456789"}))
-    assert "canary" not in f"{errand!r} {errand}"
+def test_what_a_worker_is_lent_shows_in_no_text() -> None:
+    lent = Lent({"MODELMAX_API_KEY": "canary-key-0123456789"})
+    assert "canary" not in f"{lent!r} {lent} {[lent]}"
+
+
+def test_an_errand_can_be_sent_to_another_process(tmp_path: Path) -> None:
+    order = replace(an_order(tmp_path), chosen=Names(["fox", "owl"]))
+    sent = pickle.loads(pickle.dumps(partial(run_errand, Errand(order=order))))
+    assert sent.func is run_errand
+    (errand,) = sent.args
+    assert errand.order.root == tmp_path
+    assert "owl" in errand.order.chosen
+    assert "hen" not in errand.order.chosen
 
 
 async def test_a_worker_of_another_version_does_nothing(tmp_path: Path) -> None:
-    errand = Errand(order=an_order(tmp_path / "none"), lent=Lent({}), version="0.0.0")
-    ended = await run_errand(errand, Stop(), no_decoders)
+    errand = Errand(order=an_order(tmp_path / "none"), version="0.0.0")
+    ended = await run_errand(errand, Lent({}), Stop(), no_decoders)
     assert ended.code is Exit.BAD_INPUT
     assert "0.0.0" in ended.said
     assert not (tmp_path / "none").exists()
 
 
 async def test_an_error_of_a_worker_comes_back_as_a_value(tmp_path: Path) -> None:
-    ended = await run_errand(Errand(order=an_order(tmp_path / "new"), lent=Lent({})), Stop(), no_decoders)
+    ended = await run_errand(Errand(order=an_order(tmp_path / "new")), Lent({}), Stop(), no_decoders)
     assert ended.code is Exit.BAD_INPUT
     assert "never planned" in ended.said
 
@@ -107,8 +121,8 @@ async def test_a_worker_opens_the_ledger_with_the_password_that_it_is_lent(tmp_p
     with closing(postgres.Server()) as server:
         server.ask_for_password("canary-word")
         order = replace(an_order(tmp_path / "new"), ledger=server.dsn)
-        without = await run_errand(Errand(order=order, lent=Lent({})), Stop(), no_decoders)
-        lent = await run_errand(Errand(order=order, lent=Lent({"PGPASSWORD": "canary-word"})), Stop(), no_decoders)
+        without = await run_errand(Errand(order=order), Lent({}), Stop(), no_decoders)
+        lent = await run_errand(Errand(order=order), Lent({"PGPASSWORD": "canary-word"}), Stop(), no_decoders)
     assert without.code is Exit.BAD_INPUT
     assert "password" in without.said
     assert "never planned" in lent.said, lent.said
