@@ -2,7 +2,7 @@
 
     python -m tests.torture.fleet --times 10 --seed 1       kill one worker and one node of each batch
     python -m tests.torture.fleet --makespans --seed 1      the same batch with 1, 2 and 4 workers, under one limit
-    python -m tests.torture.fleet --decoding --seed 1       a batch that waits for decoders alone, with 1, 2 and 4
+    python -m tests.torture.fleet --decoding --seed 1        a batch that waits for nothing but processors, the same
 
 The ledger is a real PostgreSQL server. The sandbox keeps its limits and its own bill; when a batch has come to its end,
 the bill is held against the ledger and the folder. Violations are printed and make the exit code 1. The seed decides
@@ -277,7 +277,7 @@ def timed(ground: Ground, seed: int, crews: Sequence[int], *, items: int, decodi
     """Carry the same batch out with crews of several sizes; return what it took, and violations of the 3 % first."""
     took: dict[int, float] = {}
     for workers in crews:
-        options = ("--no-limits", "--instant", "--render", "encode") if decoding else ("--render", "template")
+        options = ("--render", "template", *(("--no-limits", "--instant") if decoding else ()))
         batch = ground.batch(items, seed, *options, submits=2000 if decoding else SUBMITS)
         with batch.vendor() as urls:
             child = batch.start(urls, workers)
