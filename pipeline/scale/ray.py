@@ -19,6 +19,7 @@ import io
 import logging
 import os
 import re
+import socket
 from contextlib import contextmanager, redirect_stdout
 from functools import cache
 from pathlib import Path
@@ -50,6 +51,12 @@ NO_CPU = (
     "No node of the cluster has a processor to offer; workers wait for one that has. The head of a small cluster may "
     "have some: ray start --head --num-cpus N"
 )
+CLIENTS = "ray://"
+NO_CLIENTS = (
+    "ray:// leads through a proxy of Ray's, and keys do not go there. Run this command on a node of the cluster, with "
+    "--address auto."
+)
+KNOCK_S = 10.0
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 INSTALL = "--engine ray needs Ray; install it with: pip install 'clipmill[ray]'"
 
@@ -123,13 +130,15 @@ def cluster(address: str | None, work: Work, lent: Lent) -> Iterator[RayEngine]:
     """Connect to a cluster, or start one on this machine alone; let it go at the end, with all workers.
 
     Args:
-        address: `auto`, HOST:PORT or ray://HOST:PORT; None for one of this machine's own.
+        address: `auto` or HOST:PORT; None for one of this machine's own.
         work: what the workers are to do.
         lent: what they may use, and may tell nobody.
 
     Raises:
-        InputError: Ray is not installed, or the cluster cannot be reached.
+        InputError: Ray is not installed, or the cluster cannot be reached, or only through its proxy.
     """
+    if address is not None and address.startswith(CLIENTS):
+        raise InputError(NO_CLIENTS)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told that somebody makes clips
     options: dict[str, Any] = {"address": address}
     if address is None:
@@ -140,10 +149,11 @@ def cluster(address: str | None, work: Work, lent: Lent) -> Iterator[RayEngine]:
     except ImportError:
         raise InputError(INSTALL) from None
     try:
+        _knock(address or "")
         ray.init(**options, log_to_driver=False, logging_level="ERROR")
     except (OSError, RuntimeError, ValueError) as error:
         raise InputError(
-            f"No Ray cluster could be reached at {address or 'this machine'}: {error} Start one with `ray start "
+            f"No Ray cluster could be reached at {address or 'this machine'}: {error}. Start one with `ray start "
             "--head`, or leave --address out for one of this machine's own."
         ) from error
     if not ray.cluster_resources().get("CPU"):
@@ -153,6 +163,13 @@ def cluster(address: str | None, work: Work, lent: Lent) -> Iterator[RayEngine]:
             yield RayEngine(work, lent)
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raise OSError where nobody listens; Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), KNOCK_S).close()
 
 
 class _Logged(io.TextIOBase):
