@@ -12,7 +12,7 @@ DEMO := manifests/quickstart.yaml
 DEMO_FOLDER := output/quickstart-sandbox
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check judges torture torture-uploads torture-long attack scale load bench lock sbom screenshots docs clean
+.PHONY: help demo test check judges torture torture-uploads torture-long attack scale fleet load bench lock sbom screenshots docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +70,11 @@ torture-long: $(VENV)/.dev ## Every simulated point and 50 SIGKILLs of each of S
 scale: $(VENV)/.dev ## Several workers on one ledger: simulated crash points, kills of workers, the server, connections
 	@$(TORTURE).simulation --store postgres --points 600 --seed 1 --jobs 2
 	@for provider in $(PROVIDERS); do $(TORTURE).workers --provider $$provider --batches 10 --seed 1 || exit 1; done
+
+fleet: $(VENV)/.judges ## A crew on a real Ray cluster: workers and nodes killed, the same batch by 1, 2 and 4 workers
+	@$(TORTURE).fleet --times 10 --seed 1
+	@$(TORTURE).fleet --makespans --seed 1
+	@$(TORTURE).fleet --decoding --seed 1
 
 load: $(VENV)/.dev ## Long manifests, many jobs, storms, a soak of 20 minutes (about an hour)
 	@$(TORTURE).load
