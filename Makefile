@@ -12,10 +12,10 @@ DEMO := manifests/quickstart.yaml
 DEMO_FOLDER := output/quickstart-sandbox
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check judges torture torture-uploads torture-long attack load bench lock sbom screenshots docs clean
+.PHONY: help demo test check judges torture torture-uploads torture-long attack scale load bench lock sbom screenshots docs clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo ## Make eight clips on the sandbox: no key, no cost
 	@$(BIN)/clipmill run $(DEMO) --sandbox
@@ -66,6 +66,10 @@ torture-long: $(VENV)/.dev ## Every simulated point and 50 SIGKILLs of each of S
 
 .killed-long-%:
 	@$(TORTURE).sigkill --provider $* --kills 25 --seed $(FROM) --seeds $(SEEDS) --state torture-kills-$*.state
+
+scale: $(VENV)/.dev ## Several workers on one ledger: simulated crash points, kills of workers, the server, connections
+	@$(TORTURE).simulation --store postgres --points 600 --seed 1 --jobs 2
+	@for provider in $(PROVIDERS); do $(TORTURE).workers --provider $$provider --batches 10 --seed 1 || exit 1; done
 
 load: $(VENV)/.dev ## Long manifests, many jobs, storms, a soak of 20 minutes (about an hour)
 	@$(TORTURE).load
