@@ -12,7 +12,7 @@ DEMO := manifests/quickstart.yaml
 DEMO_FOLDER := output/quickstart-sandbox
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check judges torture torture-long attack fleet load bench lock sbom screenshots docs clean
+.PHONY: help demo test check judges torture torture-uploads torture-long attack scale fleet load bench lock sbom screenshots docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ attack: $(VENV)/.dev ## Attack it: fuzzing, cuts at every byte, faults of the di
 	@$(TORTURE).operators --sequences 2000 --seed 1 --jobs 2
 	@$(BIN)/python -m tests.security.removed --jobs 2
 
+torture-uploads: $(VENV)/.judges ## Kill uploads, and cut their lines, against two real S3 servers (about 5 minutes)
+	@$(TORTURE).uploads --kills 50 --seed 1
+
 FROM ?= 1
 SEEDS ?= 20
 torture-long: $(VENV)/.dev ## Every simulated point and 50 SIGKILLs of each of SEEDS seeds; goes on where it stopped
@@ -63,6 +66,10 @@ torture-long: $(VENV)/.dev ## Every simulated point and 50 SIGKILLs of each of S
 
 .killed-long-%:
 	@$(TORTURE).sigkill --provider $* --kills 25 --seed $(FROM) --seeds $(SEEDS) --state torture-kills-$*.state
+
+scale: $(VENV)/.dev ## Several workers on one ledger: simulated crash points, kills of workers, the server, connections
+	@$(TORTURE).simulation --store postgres --points 600 --seed 1 --jobs 2
+	@for provider in $(PROVIDERS); do $(TORTURE).workers --provider $$provider --batches 10 --seed 1 || exit 1; done
 
 fleet: $(VENV)/.judges ## A crew on a real Ray cluster: workers and nodes killed, the same batch by 1, 2 and 4 workers
 	@$(TORTURE).fleet --times 10 --seed 1

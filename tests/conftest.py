@@ -12,8 +12,12 @@ import sys
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 if TYPE_CHECKING:
-    import pytest
+    from collections.abc import Iterator
+
+    from tests.support.postgres import Server
 
 SECRET_OR_ADDRESS = re.compile(r".*_(API_KEY|ADMIN_KEY|BASE_URL)")
 NAMES_OF_THIS_MACHINE = {"localhost", "", None}
@@ -63,3 +67,15 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["XDG_STATE_HOME"] = state.name
     os.environ["XDG_CACHE_HOME"] = f"{state.name}/cache"
     sys.addaudithook(refuse_other_machines)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server for all tests of this process; each batch in it has a schema of its own."""
+    from tests.support.postgres import MISSING, Server, programs
+
+    if programs() is None:
+        pytest.skip(MISSING)
+    server = Server()
+    yield server
+    server.close()

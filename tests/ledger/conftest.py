@@ -12,7 +12,6 @@ import pytest
 
 from pipeline.paths import BatchFolder
 from tests.ledger.ledgers import Machine
-from tests.support.postgres import MISSING, Server, programs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,16 +25,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     stores = getattr(metafunc.module, "STORES", None)
     if stores and "machine" in metafunc.fixturenames:
         metafunc.parametrize("machine", stores, indirect=True)
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Server]:
-    """A server for all tests of this process; each batch in it has a schema of its own."""
-    if programs() is None:
-        pytest.skip(MISSING)
-    server = Server()
-    yield server
-    server.close()
 
 
 @pytest.fixture

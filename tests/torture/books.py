@@ -7,6 +7,7 @@ read is finished before it returns, so that no writer ever waits for it.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -18,14 +19,24 @@ from pipeline.paths import BatchFolder
 from tests.support.batches import ROOT
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Mapping, Sequence
 
     from pipeline.jobs.job import Job
+    from pipeline.ledger.interface import Database
     from tests.support.simulation.world import World
 
 FOLDER = BatchFolder(ROOT)
-LEDGER, EMERGENCY = FOLDER.ledger, FOLDER.emergency
+LEDGER = FOLDER.ledger
+JOURNAL = re.compile(r"ledger\.emergency(\.[0-9]+)?\.jsonl")
+"""The batch's, and that of each worker that shared its ledger."""
+TABLES = {
+    "item": "id, revision, position, state, event, attempt, moves, epoch, provider, model, job_id, "
+    "committed_micro_usd, request, record",
+    "clip": "*",
+    "event": "*",
+    "money": "*",
+}
+"""What of each table tells what happened; who had an item in a shared ledger is not of it."""
 AUTHORISING = frozenset({"doubt_resubmitted", "retried", "claim_allowed"})
 
 
@@ -83,10 +94,15 @@ class Auditor:
     def __init__(self, world: World) -> None:
         self.operators: set[int] = set()
         self._world = world
-        self._database: sqlite3.Connection | None = None
+        self._database: Database | None = None
 
-    def connection(self) -> sqlite3.Connection | None:
+    def connection(self) -> Database | None:
         """Return a connection to the ledger, or None while there is none with a schema in it."""
+        sessions = self._world.sessions
+        if sessions is not None:
+            if self._database is None and sessions.is_laid_out():
+                self._database = sessions.observer()
+            return self._database
         if self._database is not None and not self._world.files.holds(LEDGER):
             self.let_go()
         if self._database is None and self._world.files.bytes_at(LEDGER) is not None:
@@ -110,8 +126,10 @@ class Auditor:
 
     def saved(self) -> list[Event]:
         """Return the events in the journal of last resort: they are as durable as the ledger's."""
-        journal = self._world.files.bytes_at(EMERGENCY)
-        return [] if not journal else [Event.from_json(json.loads(line)) for line in journal.splitlines()]
+        files = self._world.files
+        names = files.names(FOLDER.root) if files.exists(FOLDER.root) else []
+        journals = [files.bytes_at(FOLDER.root / name) for name in names if JOURNAL.fullmatch(name)]
+        return [Event.from_json(json.loads(line)) for journal in journals for line in (journal or b"").splitlines()]
 
     def saved_ids(self) -> frozenset[str]:
         """Return the vendor's ids that are in that journal."""
@@ -120,8 +138,7 @@ class Auditor:
 
     def content(self) -> dict[str, list[Any]]:
         """Return all that a run with nothing to do must not change, by table; how it fared is not of it."""
-        tables = ("item", "clip", "event", "money")
-        return {table: self.rows(f"SELECT * FROM {table} ORDER BY 1, 2") for table in tables}
+        return {table: self.rows(f"SELECT {columns} FROM {table} ORDER BY 1, 2") for table, columns in TABLES.items()}
 
     def books(self) -> Books:
         """Read everything."""

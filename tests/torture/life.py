@@ -10,7 +10,7 @@ Whatever is drawn is drawn from the scenario, the seed and the point. Out comes 
 from __future__ import annotations
 
 import random
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,8 @@ from tests.torture.scenarios import SCENARIOS, VENICE_LINKED, Flavour
 from tests.torture.stage import LATENCY_S, WORLD_MOST_S, Ending, Point, Stage
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pipeline.jobs.job import Job
     from tests.support.simulation.process import Process
     from tests.torture.scenarios import Scenario
@@ -62,15 +64,41 @@ class Told:
     trace: str = field(default="", repr=False)
 
 
-def live(name: str, seed: int, point: Point | None, *, with_trace: bool = False) -> Told:
-    """Live one life; without a point, nothing strikes the first run and its moments are counted."""
+def live(name: str, seed: int, point: Point | None, *, with_trace: bool = False, server: str | None = None) -> Told:
+    """Live one life; without a point, nothing strikes the first run and its moments are counted.
+
+    `server` is the address of the PostgreSQL server that its ledger is in; None for SQLite.
+    """
     scenario = SCENARIOS[name]
-    with World(
-        seed=hash_free(f"{name}/{seed}"), shuffle=True, latency_s=LATENCY_S, late=scenario.late, limit_s=WORLD_MOST_S
-    ) as world:
+    with (
+        World(
+            seed=hash_free(f"{name}/{seed}"),
+            shuffle=True,
+            latency_s=LATENCY_S,
+            late=scenario.late,
+            limit_s=WORLD_MOST_S,
+        ) as world,
+        shared_ledger(world, server),
+    ):
         told = Life(world, scenario, seed, point).told(with_trace=with_trace)
         world.loop.before_callback = None  # what is left is the world's own end
         return told
+
+
+@contextmanager
+def shared_ledger(world: World, server: str | None) -> Iterator[None]:
+    """Have the batch's ledger in a server for a life, in a schema of its own."""
+    if server is None:
+        yield
+        return
+    from tests.support.simulation.sessions import Sessions
+
+    world.sessions = Sessions(server)
+    world.files.plant(FOLDER.shared, world.sessions.note())
+    try:
+        yield
+    finally:
+        world.sessions.close()
 
 
 def hash_free(text: str) -> int:

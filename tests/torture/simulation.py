@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from tests.torture.life import Told
+    from tests.torture.scenarios import Scenario
 
 CHUNK = 25
 """Points handed to a worker at once."""
@@ -74,12 +75,28 @@ class Figures:
             setattr(self, name, getattr(self, name) + getattr(told, name))
 
 
+SERVERS: list[str] = []
+"""The address of the server that this process's ledgers are in; none for SQLite."""
+NOT_IN_A_SERVER = frozenset({"disk", "bad-disk", "ledger-reserve", "ledger-journal"})
+"""Outages of the disk that a ledger in a file lies on."""
+
+
+def use_server(dsn: str | None) -> None:
+    """Keep the ledgers of all lives of this process in a server from now on."""
+    SERVERS[:] = [dsn] if dsn else []
+
+
+def can_share(scenario: Scenario) -> bool:
+    """Tell whether a scenario can be played with a ledger in a server: no disk of it fails, one process at a time."""
+    return scenario.outage not in NOT_IN_A_SERVER and not scenario.twins
+
+
 def live_safely(name: str, seed: int, point: Point | None, *, with_trace: bool = False) -> Told:
     """Live one life; a simulation that cannot go on is one more thing to blame."""
     from tests.torture.life import Told
 
     try:
-        return live(name, seed, point, with_trace=with_trace)
+        return live(name, seed, point, with_trace=with_trace, server=next(iter(SERVERS), None))
     except (Deadlock, BusyLoop, TimeIsUp, AssertionError) as error:
         return Told(blamed=(Blame(number="I7", what=repr(error), at_s=0.0),))
 
@@ -148,7 +165,7 @@ def chunks(name: str, seed: int, points: Sequence[Point | None]) -> Iterator[tup
 def play_all(work: Iterable[tuple[str, int, list[Point | None]]], jobs: int) -> dict[str, Figures]:
     """Live through all of it, in so many processes; return the figures by scenario."""
     figures: defaultdict[str, Figures] = defaultdict(Figures)
-    with ProcessPoolExecutor(jobs) as pool:
+    with ProcessPoolExecutor(jobs, initializer=use_server, initargs=(next(iter(SERVERS), None),)) as pool:
         pending = [(name, pool.submit(play, name, seed, points)) for name, seed, points in work]
         lived = 0
         for name, future in pending:
@@ -227,12 +244,29 @@ def repeat(name: str, seed: int, point: Point | None) -> int:
     return 1 if told.blamed else 0
 
 
+def with_a_server(arguments: Sequence[str] | None) -> int:
+    """Do the same with a PostgreSQL server that is there for so long."""
+    from tests.support.postgres import MISSING, Server, programs
+
+    if programs() is None:
+        print(MISSING)
+        return 0
+    server = Server()
+    try:
+        use_server(server.dsn)
+        return main(arguments)
+    finally:
+        use_server(None)
+        server.close()
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line and simulate."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--points", type=int, default=1000, help="how many lives, shared among the scenarios")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=1, help="worker processes")
+    parser.add_argument("--store", choices=["sqlite", "postgres"], default="sqlite", help="what the ledger is kept in")
     parser.add_argument("--scenario", choices=SCENARIOS, help="this one alone")
     one = parser.add_argument_group("one point, with its trace")
     one.add_argument("--step", type=int, default=0)
@@ -244,7 +278,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     long.add_argument("--seeds", type=int, default=0)
     long.add_argument("--state", type=Path, help="remembers what was lived")
     options = parser.parse_args(arguments)
-    names = [options.scenario] if options.scenario else list(SCENARIOS)
+    if options.store == "postgres" and not SERVERS:
+        return with_a_server(arguments)
+    fitting = [name for name, scenario in SCENARIOS.items() if not SERVERS or can_share(scenario)]
+    names = [options.scenario] if options.scenario else fitting
     if options.step or options.turn or options.unstruck:
         if not options.scenario:
             parser.error("name the --scenario of the point")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import random
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from pipeline.effects import Effects, Files
+    from tests.support.simulation.sessions import Sessions
 
 T = TypeVar("T")
 
@@ -64,6 +66,8 @@ class World:
         self.network = MemoryNetwork(self.loop, self.trace, latency=straggle, now=VirtualClock(self.loop).now)
         self.files = MemoryFiles()
         """The machine's disk, which every process shares and which outlives them."""
+        self.sessions: Sessions | None = None
+        """The sessions with a real server, where the ledger is in one; it is on no simulated machine."""
         self.databases = MemoryDatabases(on_create=lambda path: self.files.plant(path, b""))
         self.provider = Process("provider", self.loop, self.trace)
         """Who runs the servers; it never dies."""
@@ -105,7 +109,7 @@ class World:
 
     def effects(self, process: Process, *, files: Files | None = None, threads: InlineThreads | None = None) -> Effects:
         """Return the effects of a process, over the world's own files unless others are given."""
-        return simulated_effects(
+        effects = simulated_effects(
             loop=self.loop,
             network=self.network,
             files=self.files if files is None else files,
@@ -114,6 +118,9 @@ class World:
             process=process,
             threads=threads,
         )
+        if self.sessions is not None:
+            effects = replace(effects, open_postgres=partial(self.sessions.open, process=process))
+        return effects
 
     def run(self, main: Coroutine[Any, Any, T], process: Process | None = None) -> T:
         """Run `main` as the process (the provider where none is given) until it returns.
@@ -149,6 +156,8 @@ class World:
         self._alive = [each for each in self._alive if each is not process]
         self.network.sever(process, silently=process.power_cut)
         self.databases.crash(process)
+        if self.sessions is not None:
+            self.sessions.crash(process)
         self.loop.abandon(process)
         if process.power_cut:
             self.cut_power(f"what {process.name} leaves on the disk")
