@@ -12,10 +12,10 @@ DEMO := manifests/quickstart.yaml
 DEMO_FOLDER := output/quickstart-sandbox
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check judges torture torture-long attack scale load bench lock sbom screenshots docs clean
+.PHONY: help demo test check judges torture torture-uploads torture-long attack scale fleet load bench lock sbom screenshots docs clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo ## Make eight clips on the sandbox: no key, no cost
 	@$(BIN)/clipmill run $(DEMO) --sandbox
@@ -55,6 +55,9 @@ attack: $(VENV)/.dev ## Attack it: fuzzing, cuts at every byte, faults of the di
 	@$(TORTURE).operators --sequences 2000 --seed 1 --jobs 2
 	@$(BIN)/python -m tests.security.removed --jobs 2
 
+torture-uploads: $(VENV)/.judges ## Kill uploads, and cut their lines, against two real S3 servers (about 5 minutes)
+	@$(TORTURE).uploads --kills 50 --seed 1
+
 FROM ?= 1
 SEEDS ?= 20
 torture-long: $(VENV)/.dev ## Every simulated point and 50 SIGKILLs of each of SEEDS seeds; goes on where it stopped
@@ -67,6 +70,11 @@ torture-long: $(VENV)/.dev ## Every simulated point and 50 SIGKILLs of each of S
 scale: $(VENV)/.dev ## Several workers on one ledger: simulated crash points, kills of workers, the server, connections
 	@$(TORTURE).simulation --store postgres --points 600 --seed 1 --jobs 2
 	@for provider in $(PROVIDERS); do $(TORTURE).workers --provider $$provider --batches 10 --seed 1 || exit 1; done
+
+fleet: $(VENV)/.judges ## A crew on a real Ray cluster: workers and nodes killed, the same batch by 1, 2 and 4 workers
+	@$(TORTURE).fleet --times 10 --seed 1
+	@$(TORTURE).fleet --makespans --seed 1
+	@$(TORTURE).fleet --decoding --seed 1
 
 load: $(VENV)/.dev ## Long manifests, many jobs, storms, a soak of 20 minutes (about an hour)
 	@$(TORTURE).load

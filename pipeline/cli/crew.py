@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -32,17 +32,16 @@ from pipeline.paths import BatchFolder
 from pipeline.runner.batch import Outcome
 from pipeline.runner.progress import Progress
 from pipeline.runner.stop import Stop
-from pipeline.scale.crew import Crew, Ended
+from pipeline.scale.crew import Crew, Ended, Lent
 from pipeline.scale.ray import cluster
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import AsyncIterator, Iterable, Mapping
 
-    from pipeline.clips.decoders import Decodes
     from pipeline.effects import Effects
     from pipeline.ledger.reader import Summary
     from pipeline.runner.context import Seat
+    from pipeline.scale.crew import MakesDecoders
 
 PASSWORD = "PGPASSWORD"  # noqa: S105 - the variable's name
 LOOK_EVERY_S = 2.0
@@ -79,19 +78,11 @@ def crew_wanted(engine: str | None, workers: int | None, address: str | None) ->
     return CrewWanted(workers or 2, address)
 
 
-@dataclass(frozen=True)
-class Lent:
-    """Keys, addresses and the ledger's password, lent to a worker for as long as it works. Its text shows none."""
-
-    variables: Mapping[str, str] = field(repr=False)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Errand:
     """What a worker is sent to do."""
 
     order: Order
-    lent: Lent
     version: str = __version__
     """The program's, where the errand was written."""
 
@@ -110,10 +101,10 @@ async def carry_out_by_crew(order: Order, wanted: CrewWanted, effects: Effects, 
     async with begun(order, effects, environ) as batch:
         batch.epoch.ending = f"handed to {count(wanted.workers, 'worker')}"
     effects = batch.run.effects
-    errand = _errand(order, effects, environ, batch.seats)
+    errand, lent = _errand(order, effects), _lent(order, environ, batch.seats)
     progress, stop = Progress(), Stop()
     say(f"Starting {count(wanted.workers, 'worker')} on Ray.")
-    with cluster(wanted.address, partial(run_errand, errand)) as engine:
+    with cluster(wanted.address, partial(run_errand, errand), lent) as engine:
         listen(stop)
         async with shown(progress, effects.clock), _watching(folder, effects, progress):
             endings = await Crew(engine, wanted.workers, effects.clock, progress.note).go(stop)
@@ -123,26 +114,19 @@ async def carry_out_by_crew(order: Order, wanted: CrewWanted, effects: Effects, 
     return _worse(code, endings)
 
 
-def _errand(order: Order, effects: Effects, environ: Mapping[str, str], seats: Mapping[str, Seat]) -> Errand:
+def _errand(order: Order, effects: Effects) -> Errand:
     address = address_beside(BatchFolder(order.root).ledger, effects.files)
     assert address is not None
+    goes_on = replace(order, plan=None, max_cost_usd=None, store=None, yes=True, as_json=False)
+    return Errand(order=replace(goes_on, root=order.root.resolve(), ledger=address.dsn))  # without the password
+
+
+def _lent(order: Order, environ: Mapping[str, str], seats: Mapping[str, Seat]) -> Lent:
     password = parted(order.ledger)[1] if order.ledger else None
     known = [seat.capabilities for seat in seats.values()]
     names = [name for each in known for name in (each.key_variable, each.base_url_variable)]
     variables = {name: environ[name] for name in (*names, PASSWORD) if environ.get(name)}
-    return Errand(
-        order=replace(
-            order,
-            root=order.root.resolve(),
-            plan=None,
-            max_cost_usd=None,
-            store=None,
-            yes=True,
-            as_json=False,
-            ledger=address.dsn,
-        ),
-        lent=Lent(variables | ({PASSWORD: password} if password else {})),
-    )
+    return Lent(variables | ({PASSWORD: password} if password else {}))
 
 
 @asynccontextmanager
@@ -194,19 +178,17 @@ def _worse(code: Exit, endings: Iterable[Ended]) -> Exit:
     return min(wrong.values()) if wrong and code is Exit.PAUSED else code
 
 
-async def run_errand(
-    errand: Errand, stop: Stop, decoders: Callable[[int], AbstractAsyncContextManager[Decodes]], /
-) -> Ended:
+async def run_errand(errand: Errand, lent: Lent, stop: Stop, decoders: MakesDecoders, /) -> Ended:
     """Do a worker's work, in whatever process an engine has put it; return how it ended, whatever happens."""
     if errand.version != __version__:
         return Ended(
             code=Exit.BAD_INPUT,
             said=f"A worker's machine has clipmill {__version__}, and this one {errand.version}; install one version.",
         )
-    environ = {**os.environ, **errand.lent.variables}
+    environ = {**os.environ, **lent.variables}
     secrecy = Secrecy(environ, Path.cwd())
     effects = system()
-    if password := errand.lent.variables.get(PASSWORD):
+    if password := lent.variables.get(PASSWORD):
         effects = replace(effects, open_postgres=partial(connect_postgres, password=password))
     handler = logging.StreamHandler()
     handler.setFormatter(Discreet(secrecy))

@@ -80,7 +80,8 @@ def engine_options(command: F) -> F:
     return click.option(
         "--address",
         metavar="ADDRESS",
-        help="With --engine: the cluster's, auto, HOST:PORT or ray://HOST:PORT; one of this machine's own without it.",
+        help="With --engine: the cluster's; auto on one of its nodes, or HOST:PORT. Without it, one of this machine's "
+        "own.",
     )(command)
 
 

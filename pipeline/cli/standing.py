@@ -54,7 +54,9 @@ def standing_of(root: Path, effects: Effects) -> Standing:
         summary = reader.summary()
         workers = reader.workers()
         running = bool(workers) if reader.is_shared else is_running(summary.last_run, folder.lock)
-        next_command = shlex.join(_next(root, summary, running))
+        store = reader.meta("store")
+        to_upload = bool(store and not running and reader.not_uploaded(store))
+        next_command = shlex.join(_next(root, summary, running, to_upload=to_upload))
         figures = (reader.meta("progress") or {}) if running else {}
     return Standing(
         root=root,
@@ -167,12 +169,12 @@ def _told(last_run: Mapping[str, Any], running: bool | None) -> str:
     return str(last_run["outcome"] or "ended") if last_run["ended_at"] else "cut short"
 
 
-def _next(root: Path, summary: Summary, running: bool | None) -> list[str]:
+def _next(root: Path, summary: Summary, running: bool | None, *, to_upload: bool) -> list[str]:
     """Return the one command that the batch waits for."""
     here = str(root)
     if running:
         return ["clipmill", "status", here, "--watch"]
-    if summary.count(State.PLANNED, *LIVE):
+    if summary.count(State.PLANNED, *LIVE) or to_upload:
         return ["clipmill", "resume", here]
     if summary.in_doubt:
         return ["clipmill", "resolve", here]

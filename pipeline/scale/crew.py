@@ -8,18 +8,20 @@ leases, and a worker whose lease is lost can write nothing.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from pipeline.errors import Exit, Paused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from pipeline.clips.decoders import Decodes
     from pipeline.effects import Clock
     from pipeline.runner.stop import Stop
+
+    MakesDecoders = Callable[[int], AbstractAsyncContextManager[Decodes]]
 
 AGAIN_MOST = 20
 """How often one worker is begun anew. Whatever kills it more often is not cured by one more time."""
@@ -45,13 +47,21 @@ class Ended:
     """Whether it was only too slow for its lease, so that it may begin anew."""
 
 
+@dataclass(frozen=True)
+class Lent:
+    """Keys, addresses and the ledger's password, lent to a worker for as long as it works. Its text shows none."""
+
+    variables: Mapping[str, str] = field(repr=False)
+
+
 class Work(Protocol):
     """What every worker does: a function that any process can find by its name, with values that can be sent."""
 
-    async def __call__(self, stop: Stop, decoders: Callable[[int], AbstractAsyncContextManager[Decodes]], /) -> Ended:
+    async def __call__(self, lent: Lent, stop: Stop, decoders: MakesDecoders, /) -> Ended:
         """Work on the batch until nothing is left to do.
 
         Args:
+            lent: what it may use, and may tell nobody.
             stop: asked when the crew is to stop.
             decoders: makes what decodes clips, so many at once.
 

@@ -6,15 +6,21 @@ Ray are from its documentation: Ray Core, "Fault tolerance" of actors and tasks,
 
 What a worker is lent (keys, the ledger's password) goes with the call of its method, and with nothing else. Such a call
 is sent from process to process. What creates an actor is kept by Ray's control store and may be written to its disk;
-`env_vars` of a runtime environment are shown by its dashboard and written into its logs. Neither holds a secret here.
+`env_vars` of a runtime environment are shown by its dashboard and written into its logs; an argument of more than
+100 kB goes through the store of objects, which may spill to disk. None of these holds a secret here: what is lent is
+an argument of its own, and small.
 """
 
 from __future__ import annotations
 
 import asyncio
 import atexit
+import io
+import logging
 import os
-from contextlib import contextmanager
+import re
+import socket
+from contextlib import contextmanager, redirect_stdout
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -28,7 +34,9 @@ from pipeline.scale.crew import AGAIN_MOST, WorkerLost
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pipeline.scale.crew import Ended, Work
+    from pipeline.scale.crew import Ended, Lent, Work
+
+log = logging.getLogger(__name__)
 
 WORKER_CPUS = 0.001
 """A worker waits for others nearly all the time. It is not nothing, so that a node to which its owner gave no
@@ -39,6 +47,17 @@ DECODING_MOST = 8
 """Clips that one worker has decoded at once, or waiting for a processor of the cluster."""
 OBJECTS_BYTES = 80 << 20
 """Ray's least, nearly: nothing large goes through its store of objects."""
+NO_CPU = (
+    "No node of the cluster has a processor to offer; workers wait for one that has. The head of a small cluster may "
+    "have some: ray start --head --num-cpus N"
+)
+CLIENTS = "ray://"
+NO_CLIENTS = (
+    "ray:// leads through a proxy of Ray's, and keys do not go there. Run this command on a node of the cluster, with "
+    "--address auto."
+)
+KNOCK_S = 10.0
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 INSTALL = "--engine ray needs Ray; install it with: pip install 'clipmill[ray]'"
 
 
@@ -48,9 +67,9 @@ class ClipmillWorker:
     def __init__(self) -> None:
         self._stop = Stop()
 
-    async def work(self, work: Work) -> Ended:
+    async def work(self, work: Work, lent: Lent) -> Ended:
         """Work to the end."""
-        return await work(self._stop, RayDecoders)
+        return await work(lent, self._stop, RayDecoders)
 
     async def stop(self, asked: int, signal: int) -> None:
         """Be told to stop, so often in all."""
@@ -61,12 +80,13 @@ class ClipmillWorker:
 class RayWorker:
     """A worker, as the crew knows it."""
 
-    def __init__(self, actor: Any, work: Work) -> None:
+    def __init__(self, actor: Any, work: Work, lent: Lent) -> None:
         self._actor = actor
         self._work = work
+        self._lent = lent
 
     async def work(self) -> Ended:  # noqa: D102
-        ended: Ended = await _heard(self._actor.work.remote(self._work))
+        ended: Ended = await _heard(self._actor.work.remote(self._work, self._lent))
         return ended
 
     async def stop(self, asked: int, signal: int) -> None:  # noqa: D102
@@ -89,10 +109,11 @@ async def _heard(answer: Any) -> Any:
 class RayEngine:
     """Hires workers of the cluster that this process is connected to."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, lent: Lent) -> None:
         import ray
 
         self._work = work
+        self._lent = lent
         self._actors = ray.remote(
             num_cpus=WORKER_CPUS,
             max_restarts=AGAIN_MOST,
@@ -101,20 +122,23 @@ class RayEngine:
         )(ClipmillWorker)
 
     def hire(self, number: int) -> RayWorker:  # noqa: ARG002, D102
-        return RayWorker(self._actors.remote(), self._work)
+        return RayWorker(self._actors.remote(), self._work, self._lent)
 
 
 @contextmanager
-def cluster(address: str | None, work: Work) -> Iterator[RayEngine]:
+def cluster(address: str | None, work: Work, lent: Lent) -> Iterator[RayEngine]:
     """Connect to a cluster, or start one on this machine alone; let it go at the end, with all workers.
 
     Args:
-        address: `auto`, HOST:PORT or ray://HOST:PORT; None for one of this machine's own.
+        address: `auto` or HOST:PORT; None for one of this machine's own.
         work: what the workers are to do.
+        lent: what they may use, and may tell nobody.
 
     Raises:
-        InputError: Ray is not installed, or the cluster cannot be reached.
+        InputError: Ray is not installed, or the cluster cannot be reached, or only through its proxy.
     """
+    if address is not None and address.startswith(CLIENTS):
+        raise InputError(NO_CLIENTS)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told that somebody makes clips
     options: dict[str, Any] = {"address": address}
     if address is None:
@@ -125,16 +149,37 @@ def cluster(address: str | None, work: Work) -> Iterator[RayEngine]:
     except ImportError:
         raise InputError(INSTALL) from None
     try:
+        _knock(address or "")
         ray.init(**options, log_to_driver=False, logging_level="ERROR")
     except (OSError, RuntimeError, ValueError) as error:
         raise InputError(
-            f"No Ray cluster could be reached at {address or 'this machine'}: {error} Start one with `ray start "
+            f"No Ray cluster could be reached at {address or 'this machine'}: {error}. Start one with `ray start "
             "--head`, or leave --address out for one of this machine's own."
         ) from error
+    if not ray.cluster_resources().get("CPU"):
+        log.warning(NO_CPU)
     try:
-        yield RayEngine(work)
+        with redirect_stdout(_Logged()):  # Ray prints there, at any moment; it is for results
+            yield RayEngine(work, lent)
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raise OSError where nobody listens; Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), KNOCK_S).close()
+
+
+class _Logged(io.TextIOBase):
+    """A text file that becomes lines of the log, without the colours."""
+
+    def write(self, text: str) -> int:
+        for line in COLOUR.sub("", text).splitlines():
+            if line.strip():
+                log.info("Ray: %s", line.strip())
+        return len(text)
 
 
 class RayDecoders:
@@ -209,5 +254,10 @@ def decode_there(path: str, seen: tuple[int, int]) -> dict[str, Any] | None:
 def _decoders() -> tuple[asyncio.AbstractEventLoop, Decoders]:
     """Return this process's own; Ray gives one process task after task."""
     loop, decoders = asyncio.new_event_loop(), Decoders(1)
-    atexit.register(lambda: loop.run_until_complete(decoders.__aexit__()))
+    atexit.register(_end, loop, decoders)
     return loop, decoders
+
+
+def _end(loop: asyncio.AbstractEventLoop, decoders: Decoders) -> None:
+    loop.run_until_complete(decoders.__aexit__())
+    loop.close()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -87,6 +89,21 @@ async def test_the_store_is_the_batchs_for_its_life(
 async def test_a_store_that_does_not_answer_is_not_made_the_batchs(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"cannot be reached\. No clip was submitted\."):
         await remembered(tmp_path / "batch", "s3://bucket/foxes", None)
+
+
+def test_a_batch_whose_clips_are_not_all_in_its_store_waits_for_a_resume(tmp_path: Path) -> None:
+    root = a_batch(tmp_path / "reefs", finished("turtle"))
+    with closing(sqlite3.connect(root / "ledger.sqlite")) as database:
+        database.execute("INSERT INTO meta VALUES ('store', '\"s3://bucket/foxes\"')")
+        database.commit()
+
+    def comes_next() -> str:
+        (batch,) = call("status", root, "--json").json["batches"]
+        return str(batch["next"])
+
+    assert comes_next() == f"clipmill resume {root}"
+    with_copy(root)
+    assert comes_next() == f"clipmill results {root}"
 
 
 def with_copy(root: Path) -> None:

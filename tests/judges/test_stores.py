@@ -5,15 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pipeline.effects import system
+from pipeline.ledger.reader import reading
+from pipeline.paths import BatchFolder
 from tests.support import s3_servers
+from tests.support.postgres import MISSING, Server, programs
 from tests.support.s3_servers import BUCKET, serving
 from tests.torture import uploads
+from tests.torture.rough_line import rough_line
+from tests.torture.verdict import environment, sandbox, worst_case, write_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,6 +90,54 @@ def test_a_stranger_finds_the_clips_with_their_digests_and_the_results_with_thei
         stranger.get_object(Bucket=BUCKET, Key="a/b/results.jsonl")["Body"].read()
         == (root / "results.jsonl").read_bytes()
     )
+
+
+def test_workers_that_share_a_ledger_share_a_store_and_what_a_killed_one_had_begun_is_there_once(
+    endpoint: str, tmp_path: Path
+) -> None:
+    if programs() is None:
+        pytest.skip(MISSING)
+    server = Server()
+    try:
+        _share(server, endpoint, tmp_path)
+    finally:
+        server.close()
+
+
+def _share(server: Server, endpoint: str, folder: Path) -> None:
+    """Run three workers on one batch, kill one that uploads, and look into the bucket when the others are done."""
+    items, root, url = 24, folder / "shared", f"s3://{BUCKET}/shared"
+    write_manifest(folder / "m.yaml", "modelmax", items, 200.0)
+    bucket = uploads.Bucket(endpoint)
+    with (
+        rough_line(endpoint, random.Random(3), cut=0.0, pause_s=0.3) as (address, _),
+        sandbox(folder, *worst_case(200.0, 3)) as urls,
+    ):
+        around = environment(urls, folder / "state") | s3_servers.environment(address)
+        command = [sys.executable, "-m", "pipeline", "run", str(folder / "m.yaml"), "-o", str(root), "--yes"]
+        command += ["--ledger", server.dsn, "--lease", "2", "--store", url]
+        with (folder / "workers.log").open("ab") as log:
+            workers = [subprocess.Popen(command, env=around, stdout=log, stderr=log) for _ in range(3)]
+            try:
+                while len(bucket.keys("shared/clips/")) < 4:
+                    assert any(worker.poll() is None for worker in workers), (folder / "workers.log").read_text()
+                    time.sleep(0.02)
+                workers[0].kill()
+                assert {worker.wait(120) for worker in workers[1:]} <= {0, 4}, (folder / "workers.log").read_text()
+            finally:
+                for worker in workers:
+                    worker.kill()
+                    worker.wait()
+            assert subprocess.run(command, env=around, stdout=log, stderr=log, check=False).returncode in {0, 4}
+    with reading(BatchFolder(root).ledger, system()) as reader:
+        clips = [clip for job in reader.jobs() for clip in job.clips if clip.file]
+    assert len(clips) >= items - 6, "each worker may leave two in doubt"
+    told = {clip.remote.key: clip.sha256 for clip in clips if clip.remote and clip.remote.store == url}
+    assert len(told) == len(clips)
+    assert {key.removeprefix("shared/") for key in bucket.keys("shared/clips/")} == set(told)
+    assert {key for key, count in bucket.versions("shared/").items() if count > 1} <= {"shared/results.jsonl"}
+    for key, sha256 in told.items():
+        assert hashlib.sha256(bucket.read(f"shared/{key}")).hexdigest() == sha256
 
 
 def test_what_is_wrong_with_a_store_is_told_before_anything_is_submitted_and_without_a_secret(

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.jobs.state import EventKind, State
 from pipeline.ledger.reader import reading
-from tests.jobs.histories import HERE, outputs, planned, price, receipt, stored
+from tests.jobs.histories import HERE, event, outputs, planned, price, receipt, stored, uploaded
 from tests.jobs.histories import told as failed
 from tests.ledger.ledgers import Machine, follow, names, plan, start
 from tests.ledger.shared import BOTH
@@ -53,6 +53,44 @@ async def test_money_by_state_adds_up_to_all_that_is_committed(reader: Reader) -
     by_state = reader.committed_usd()
     assert by_state == {S.DONE: 1.5, S.SUBMITTED: 3.2, S.PLANNED: 0, S.SUBMIT_IN_DOUBT: 3.2, S.LOST: 0}
     assert sum(by_state.values()) == pytest.approx(reader.summary().committed_usd)
+
+
+async def test_totals_add_up_to_the_summary_however_many_rows_are_counted_at_once(reader: Reader) -> None:
+    totals, summary = reader.totals(), reader.summary()
+    assert {state: sum(row.items for row in totals.rows if row.state is state) for state in summary.items} == dict(
+        summary.items
+    )
+    assert sum(row.committed_micro_usd for row in totals.rows) == round(summary.committed_usd * 1_000_000)
+    assert {row.provider for row in totals.rows} == {"modelmax", "venice"}
+    assert totals.max_cost_usd == 25
+    assert [reader.totals(at_once) for at_once in (1, 2, 5, 100)] == [totals] * 4
+
+
+async def test_what_a_store_has_no_copy_of_is_told_by_reader_and_writer_alike(machine: Machine) -> None:
+    store = "s3://bucket/foxes"
+
+    async def left(url: str = store) -> list[str]:
+        found = [item_id for item_id, _ in await ledger.not_uploaded(url)]
+        with reading(machine.path, machine.effects) as reader:
+            assert reader.not_uploaded(url) == len(found)
+        return found
+
+    async with machine.ledger() as ledger:
+        claimed = (E.CLAIM_STARTED, {}), (E.CLAIM_RECEIVED, {"outputs": outputs(2), "usage": {}, "cost_usd": 1.5})
+        clips = [(kind, stored(index, "fox")) for index in (0, 1) for kind in (E.CLIP_STORED, E.CLIP_PUBLISHED)]
+        fox = await follow(ledger, PLANNED, STARTED, accepted("op-1"), *claimed, *clips, item_id="fox")
+        await follow(ledger, PLANNED, STARTED, accepted("op-2"), item_id="deer")
+        assert await left() == ["fox"]
+        for index in (0, 1):
+            assert await left() == ["fox"]
+            fox = await ledger.record(fox, event(E.CLIP_UPLOADED, index=index, **uploaded(f"{index}.mp4", store)))
+        assert await left() == []
+        assert await left("s3://elsewhere") == ["fox"]
+        assert (await ledger.job("fox", 1)).clips == fox.clips
+        await ledger.record(fox, event(E.CLIP_COPY_LOST, index=1))
+        assert await left() == ["fox"]
+    with reading(machine.path, machine.effects) as reader:
+        assert reader.uploaded() == 1
 
 
 async def test_a_summary_counts_items_clips_and_money(reader: Reader) -> None:

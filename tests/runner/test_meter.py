@@ -72,6 +72,7 @@ def test_the_totals_are_the_ledgers() -> None:
         batch.run()
         with batch._reading() as reader:
             totals = reader.totals()
+            assert [reader.totals(at_once) for at_once in (1, 2, 3, 4)] == [totals] * 4
         families: dict[str, Any] = {family.name: family for family in totals_families(totals)}
         assert {family.type for family in families.values()} == {Type.GAUGE}
         (items,) = families["clipmill_items"].samples

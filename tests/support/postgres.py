@@ -114,6 +114,15 @@ class Server:
         options = f"-c search_path={schema}" if schema else ""
         return psycopg.connect(self.dsn, autocommit=True, options=options)
 
+    def ask_for_password(self, password: str) -> None:
+        """Let nobody in any more without this password; the server's own superuser is meant, too."""
+        with closing(self.connect()) as database:
+            database.execute(f"ALTER ROLE {USER} PASSWORD '{password}'")  # type: ignore[call-overload]
+            rules = self.folder / "data" / "pg_hba.conf"
+            rules.write_text("host all all 127.0.0.1/32 scram-sha-256\n")
+            database.execute("SELECT pg_reload_conf()")
+        time.sleep(0.2)  # the postmaster reads them a moment later
+
     def drop(self, schema: str) -> None:
         """Forget a batch."""
         with closing(self.connect()) as database:
