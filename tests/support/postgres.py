@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pwd
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from contextlib import closing, suppress
@@ -71,7 +73,14 @@ class Server:
         command = [str(self._bin / "postgres"), "-D", self._data, "-p", str(self.port), *options]
         with (self.folder.parent / f"{self.folder.name}.log").open("ab") as log:
             self._child = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True, **self._as
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                start_new_session=True,
+                preexec_fn=_die_with_the_tests,
+                **self._as,
             )
         until_s = time.monotonic() + STARTS_WITHIN_S
         while True:
@@ -146,6 +155,12 @@ def _somebody_else() -> dict[str, int]:
             entry = pwd.getpwnam(name)
             return {"user": entry.pw_uid, "group": entry.pw_gid}
     raise AssertionError("root runs no PostgreSQL server, and there is nobody else")
+
+
+def _die_with_the_tests() -> None:
+    """Have the kernel end the server when whoever started it is killed (Linux's PR_SET_PDEATHSIG)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGQUIT)
 
 
 def _free_port() -> int:
