@@ -15,7 +15,7 @@ DEMO_FOLDER := output/quickstart-sandbox
 .PHONY: help demo test check judges torture torture-uploads torture-long attack scale fleet load bench lock sbom screenshots docs clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo ## Make eight clips on the sandbox: no key, no cost
 	@$(BIN)/clipmill run $(DEMO) --sandbox

@@ -15,7 +15,7 @@ from pipeline.errors import LedgerError
 from pipeline.jobs.codec import failure_to_json
 from pipeline.jobs.job import Failure
 from pipeline.jobs.record import IllegalMove, apply
-from pipeline.jobs.state import EventKind
+from pipeline.jobs.state import EventKind, State
 from pipeline.ledger.writer import DuplicateJob, Write
 from pipeline.providers.answers import Billing
 
@@ -62,8 +62,9 @@ def _take_in(writer: Writer, event: Event) -> list[str]:
     """
     if writer.has(event):
         return []
+    late = _settles_doubt(writer, event)
     try:
-        _write(writer, event)
+        _write(writer, late or event)
     except DuplicateJob as duplicate:
         told = Failure(
             kind="duplicate_job_id",
@@ -73,7 +74,21 @@ def _take_in(writer: Writer, event: Event) -> list[str]:
         )
         _write(writer, replace(event, kind=EventKind.SUBMIT_LOST, data={"failure": failure_to_json(told)}))
         return [f"{event.item_id} is in doubt: {duplicate} It is held, and counted as spent."]
-    return []
+    return [f"{event.item_id} is in doubt no more: its answer was saved beside the ledger."] if late else []
+
+
+def _settles_doubt(writer: Writer, event: Event) -> Event | None:
+    """Return the event that a saved acceptance amounts to where another worker has held its submit in doubt meanwhile.
+
+    Only of a first attempt: of a later one nobody could say by the clocks of two machines which it was that answered.
+    """
+    job = writer.job(event.item_id, event.revision)
+    if job is None or event.kind is not EventKind.SUBMIT_ACCEPTED or job.state is not State.SUBMIT_IN_DOUBT:
+        return None
+    if job.attempt != 1 or job.failure is None or job.failure.kind != "interrupted":
+        return None
+    priced = {"price_usd": job.reserved_usd or None, "price_is": job.cost_is.value}
+    return replace(event, kind=EventKind.DOUBT_ADOPTED, data={**event.data, **priced})
 
 
 def _write(writer: Writer, event: Event) -> None:

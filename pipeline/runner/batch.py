@@ -114,7 +114,15 @@ class BatchRun:
         uploading = self.run.uploading
         if uploading is None:
             return ""
-        await uploading.put_results()
+        loop = asyncio.get_running_loop()
+        results, told = loop.create_task(uploading.put_results()), loop.create_task(self.stop.finish.wait())
+        try:
+            await asyncio.wait({results, told}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (results, told):
+                task.cancel()
+        for problem in await _outcomes({results}):
+            raise problem
         return uploading.stopped
 
     async def _fill_lanes(self) -> None:

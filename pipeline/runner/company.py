@@ -63,7 +63,8 @@ class Colleagues:
         await greet(self.run, company)
         open_lanes = [lane for lane in self.lanes.values() if lane.group is not None]
         capabilities = {name: lane.seat.capabilities for name, lane in self.lanes.items()}
-        for job in await recover(self.run, capabilities, {lane.seat.account for lane in open_lanes}):
+        accounts = {lane.seat.account for lane in open_lanes}
+        for job in await recover(self.run, capabilities, accounts, sweep=bool(company.silent)):
             if (lane := self.lanes.get(job.provider)) is not None and lane.group is not None:
                 self.attach(lane, job)
         for lane in open_lanes:

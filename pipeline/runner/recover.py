@@ -32,7 +32,11 @@ INTERRUPTED = "The run ended before the answer was written down."
 
 
 async def recover(
-    run: RunContext, capabilities: Mapping[str, Capabilities], accounts: Collection[str] | None = None
+    run: RunContext,
+    capabilities: Mapping[str, Capabilities],
+    accounts: Collection[str] | None = None,
+    *,
+    sweep: bool = True,
 ) -> list[Job]:
     """Bring every job that no run at work has into a state from which the lanes can go on.
 
@@ -40,6 +44,7 @@ async def recover(
         run: the run that takes them up; where it shares a ledger, it may be at work already.
         capabilities: of every provider that the ledger names.
         accounts: the fingerprints of the keys that it can go on with; None for any.
+        sweep: whether there may be part files of runs that are not at work any more.
 
     Returns:
         The jobs that are at a vendor and are to be gone on with, in the manifest's order.
@@ -60,8 +65,9 @@ async def recover(
                 job = await _settle(run, job, clip)
         if job.state in {State.SUBMITTED, State.CLAIMED}:
             attached.append(job)
-    at_work, stored = await run.ledger.parts_in_use()
-    await run.effects.threads.run(_sweep, run, at_work, stored)
+    if sweep:
+        at_work, stored = await run.ledger.parts_in_use()
+        await run.effects.threads.run(_sweep, run, at_work, stored)
     return attached
 
 

@@ -44,6 +44,8 @@ BYTES_AT_ONCE = 256 << 20
 """In memory, on their way; a clip that is larger goes alone."""
 PATIENCE_S = 60.0
 """For how long a store may be down once nothing else is left to do, before what is missing is left to the next run."""
+CLOSING_PAUSE_S = 8.0
+"""The longest pause between two tries, once nothing else is left to do."""
 MP4 = "video/mp4"
 JSON_LINES = "application/jsonl"
 
@@ -99,6 +101,7 @@ class Uploading:
     closing: bool = False
     """Whether nothing else is left to do than to upload."""
     down_since: float | None = None
+    told_of_outage: bool = False
     _waiting: asyncio.Queue[tuple[str, int]] = field(default_factory=asyncio.Queue)
     _room: Room = field(default_factory=Room)
 
@@ -212,10 +215,12 @@ class Uploading:
             except StoreDown as down:
                 if self.down_since is None:
                     self.down_since = clock.monotonic()
+                self._tell_of_outage(down)
                 if self.closing and clock.monotonic() - self.down_since >= PATIENCE_S:
                     self._stop(str(down))
                     return None
-                await clock.sleep(backoff_s(tries, self.effects.random))
+                pause_s = backoff_s(tries, self.effects.random)
+                await clock.sleep(min(pause_s, CLOSING_PAUSE_S) if self.closing else pause_s)
             except (StoreRefused, InputError) as refused:
                 self._stop(str(refused))
                 return None
@@ -223,6 +228,12 @@ class Uploading:
                 self.down_since = None
                 return done
         raise AssertionError("numbers do not end")
+
+    def _tell_of_outage(self, down: StoreDown) -> None:
+        """Tell the user once in a run; a store that fails now and then would fill the screen."""
+        if not self.told_of_outage:
+            self.told_of_outage = True
+            self.note(f"{down} It is tried again for as long as clips are made, and for a minute at the end.")
 
     def _stop(self, reason: str) -> None:
         if not self.stopped:

@@ -178,6 +178,21 @@ def test_what_a_killed_worker_had_is_taken_over_within_its_lease_and_nothing_is_
     assert told["in_doubt"] <= 2, "no more than there are billing calls at once"
 
 
+def test_a_worker_that_was_suspended_finds_itself_fenced_and_the_other_has_finished_its_work(shared: Shared) -> None:
+    first, second = shared.start(), shared.start()
+    shared.wait_until("SELECT count(DISTINCT epoch) FROM event WHERE kind = 'submit_accepted'", 2)
+    first.send_signal(signal.SIGSTOP)
+    shared.wait_until("SELECT count(*) FROM run WHERE lost", 1)
+    told = ended(second, 0, 4)
+    first.send_signal(signal.SIGCONT)
+    out, err = first.communicate(timeout=60)
+
+    assert first.returncode == (5 if told["in_doubt"] else 0), err
+    assert "was silent for longer than its lease" in json.loads(out)["paused_because"]
+    states = shared.judge()
+    assert states["done"] + told["in_doubt"] == ITEMS
+
+
 def test_commands_work_while_workers_do(shared: Shared) -> None:
     worker = shared.start()
     shared.wait_until("SELECT count(*) FROM item WHERE state = 'done'", 1)

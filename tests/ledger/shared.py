@@ -47,12 +47,14 @@ class SharedMachine(Machine):
         """Cut the next connection that begins a statement so: before it is carried out, or right after."""
         self.cuts, self._cut_word, self._cut_late = 1, word, landed
 
-    async def worker(self, lease_s: float = 1.0) -> Ledger:
+    lease_s = 1.0
+
+    async def worker(self) -> Ledger:
         """Let one more worker join, with threads of its own."""
         threads = SystemThreads()
         self.threads.append(threads)
         effects = replace(self.effects, threads=threads)
-        return await Ledger.open(self.path, effects, {"pid": 1, "host": "here"}, self.told.append, lease_s=lease_s)
+        return await Ledger.open(self.path, effects, {"pid": 1, "host": "here"}, self.told.append, lease_s=self.lease_s)
 
     def _connect(self, dsn: str) -> psycopg.Connection[Any]:
         if self.unreachable:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -116,3 +118,8 @@ def test_a_stranger_s_schema_is_left_as_it_is(tmp_path: Path, postgres: Server) 
     with pytest.raises(InputError, match="is not a ledger of ours; it is left as it is"):
         reading(folder.ledger, system()).__enter__()
     postgres.drop("clipmill_strange")
+
+
+def test_a_batch_with_a_ledger_of_its_own_imports_nothing_of_postgresql() -> None:
+    imports = "import sys, pipeline.cli.session, pipeline.ledger.reader; sys.exit('psycopg' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", imports], check=False).returncode == 0

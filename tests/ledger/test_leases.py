@@ -37,8 +37,15 @@ async def workers(machine: SharedMachine, count: int = 2) -> AsyncIterator[list[
             await ledger.close("finished")
 
 
-def silence(machine: SharedMachine, ledger: Ledger) -> None:
-    """Let a worker's lease be at its end, and the server have been there for longer than that."""
+async def silence(machine: SharedMachine, ledger: Ledger) -> None:
+    """Let a worker fall silent, its lease be at its end, and the server have been there for longer than that."""
+    assert ledger._renewing is not None
+    if ledger._renewing.cancel():
+        await ledger.counts()  # behind whatever its thread was at
+    machine.ask(
+        "SELECT pg_sleep(greatest(0, extract(epoch FROM pg_postmaster_start_time() - clock_timestamp()) + ?))",
+        machine.lease_s + 0.1,
+    )
     machine.change(f"UPDATE run SET lease_until = clock_timestamp() - interval '1 second' WHERE epoch = {ledger.epoch}")
 
 
@@ -93,13 +100,13 @@ async def test_what_is_held_or_ended_can_be_written_by_whoever_settles_it(shared
         assert await heads(one) == ["fox"], "it is nobody's until a worker leases it"
 
 
-async def test_a_lease_is_renewed_by_every_write_and_by_itself(shared_machine: SharedMachine) -> None:
+async def test_a_lease_is_renewed_by_every_write_and_every_look_round(shared_machine: SharedMachine) -> None:
     async with workers(shared_machine) as (one, other):
-        silence(shared_machine, one)
+        await silence(shared_machine, one)
         await one.record(*plan())
         assert (await other.keep_company()).silent == []
 
-        silence(shared_machine, one)
+        await silence(shared_machine, one)
         await one.keep_company()
         assert (await other.keep_company()).silent == []
 
@@ -112,7 +119,7 @@ async def test_who_was_silent_for_too_long_writes_nothing_any_more_and_is_told_s
         planned, asked = await one.record_all([plan("fox"), plan("deer")])
         await heads(one)
         asked = await one.record(*start(asked))
-        silence(machine, one)
+        await silence(machine, one)
 
         assert (await other.keep_company()).silent == [one.epoch]
         assert (await other.keep_company()).silent == [], "told once"
@@ -136,7 +143,7 @@ async def test_what_a_silent_worker_had_is_taken_over_once(shared_machine: Share
         a, b, c = await one.record_all([start(job) for job in jobs[:3]])
         await one.record_all([accept(a, "op-a"), accept(b, "op-b")])
         assert await two.take_over([S.SUBMITTED]) == [], "while it is at work, it is its own"
-        silence(machine, one)
+        await silence(machine, one)
         await two.keep_company()
 
         taken = [
@@ -152,7 +159,7 @@ async def test_what_a_silent_worker_had_is_taken_over_once(shared_machine: Share
 async def test_jobs_of_another_key_are_left_to_whoever_has_it(shared_machine: SharedMachine) -> None:
     async with workers(shared_machine) as (one, other):
         await one.record(*accept(await one.record(*start(await one.record(*plan())))))
-        silence(shared_machine, one)
+        await silence(shared_machine, one)
         await other.keep_company()
 
         assert await other.take_over([S.SUBMITTED], {"another-key"}) == []
@@ -231,7 +238,7 @@ async def test_answers_that_a_dead_worker_saved_are_taken_in_by_the_next(shared_
         await one.record(*plan("deer"))
     await one.close("finished")
     machine.unreachable = False
-    silence(machine, one)
+    await silence(machine, one)
 
     async with workers(machine, 1) as (other,):
         assert (await other.job("fox", 1)).state is S.SUBMITTING, "its worker may still be there"
@@ -240,3 +247,27 @@ async def test_answers_that_a_dead_worker_saved_are_taken_in_by_the_next(shared_
 
         assert (await other.job("fox", 1)).job_id == "op-9"
         assert not machine.folder.emergency_of(one.epoch).exists()
+
+
+async def test_an_answer_that_comes_after_its_doubt_settles_it(shared_machine: SharedMachine) -> None:
+    machine = shared_machine
+    async with workers(machine) as (one, other):
+        first, again = await one.record_all([start(job) for job in await one.record_all([plan("fox"), plan("deer")])])
+        back = await one.record(*move(again, E.SUBMIT_ORPHANED, why="lost", evidence={}))
+        again = await one.record(*start(back))
+        await silence(machine, one)
+        await other.keep_company()
+        for job in await other.take_over([S.SUBMITTING]):
+            held = {"kind": "interrupted", "message": "", "billing": "unknown", "evidence": {}}
+            await other.record(*move(job, E.SUBMIT_LOST, failure=held))
+        with pytest.raises(LeaseLost):
+            await one.record(*plan("owl"))
+        await one.record_all([accept(first, "op-1"), accept(again, "op-2")])
+
+        await other.take_in(machine.told.append)
+
+        assert (await other.job("fox", 1)).job_id == "op-1"
+        assert machine.kinds("fox")[-1] == "doubt_adopted"
+        assert (await other.job("deer", 1)).state is S.SUBMIT_IN_DOUBT, "of two attempts, nobody knows which answered"
+        assert "op-2" in machine.folder.emergency_of(one.epoch).read_text()
+        assert any(sentence.startswith("fox is in doubt no more") for sentence in machine.told)

@@ -220,7 +220,7 @@ def test_a_store_that_stays_down_ends_the_uploads_and_not_the_batch() -> None:
         outcome = batch.run()
         assert "cannot be reached" in outcome.not_uploaded
         assert outcome.paused_because == ()
-        assert batch.world.loop.time() - began_s < 1000 + 4 * PATIENCE_S
+        assert batch.world.loop.time() - began_s < 1000 + 2 * PATIENCE_S
         assert set(batch.states().values()) == {"done"}
         assert len(keys(bucket)) == 3
         bucket.fault = lambda call, key: None
@@ -259,6 +259,17 @@ def test_a_run_that_is_stopped_waits_for_no_store_and_the_next_one_goes_on() -> 
         bucket.lasts_s = 0.0
         batch.run()
         judge(batch, bucket)
+
+
+def test_a_run_that_is_stopped_while_only_its_results_are_uploaded_leaves_at_once() -> None:
+    with staged("venice", 2) as (_, batch):
+        batch.bucket = bucket = Bucket()
+        batch.run()
+        bucket.fault = lambda call, key: Fault.LOST if key == RESULTS else None
+        began_s = batch.world.loop.time()
+        assert stopped(batch, 20.0).signal
+        assert batch.world.loop.time() - began_s < 25.0
+        assert any("It is tried again for as long as clips are made" in note for note in batch.progress.notes)
 
 
 @pytest.mark.parametrize("power_cut", [False, True])

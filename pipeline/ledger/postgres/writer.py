@@ -62,7 +62,7 @@ UPDATE item SET state = :state, event = :event, attempt = :attempt, moves = :mov
                 provider = :provider, model = :model, job_id = :job_id, committed_micro_usd = :committed_micro_usd,
                 record = :record, request = coalesce(:request, request)
 WHERE id = :id AND revision = :revision AND state = :state_before AND moves = :moves_before
-AND (owner = :epoch OR state NOT IN ({_listed(WORKING)}) OR {NOBODYS})"""
+AND (owner = :epoch OR state NOT IN ({_listed(WORKING)}) OR {NOBODYS})"""  # noqa: S608
 
 
 class LeaseLost(StaleWrite, Paused):
@@ -258,7 +258,7 @@ class SharedWriter(Writer):
             for epoch in silent:
                 database.execute("UPDATE run SET lost = true WHERE epoch = ?", (epoch,))
             others = (
-                f"SELECT provider, count(DISTINCT owner) FROM item WHERE state IN ({_listed(WORKING)}) "
+                f"SELECT provider, count(DISTINCT owner) FROM item WHERE state IN ({_listed(WORKING)}) "  # noqa: S608
                 f"AND owner <> ? AND owner IN {AT_WORK} GROUP BY provider"
             )
             found = dict(database.execute(others, (self.epoch,)).fetchall())
@@ -271,7 +271,7 @@ class SharedWriter(Writer):
             states: theirs.
             accounts: the fingerprints of the keys that they may have been submitted with; None for any.
         """
-        query = f"SELECT id, revision FROM item WHERE state IN ({_listed(states)}) AND {NOBODYS} "
+        query = f"SELECT id, revision FROM item WHERE state IN ({_listed(states)}) AND {NOBODYS} "  # noqa: S608
         if accounts is not None:
             if not accounts:
                 return []
@@ -284,7 +284,7 @@ class SharedWriter(Writer):
     def planned_after(self, provider: str, at: tuple[int, int], most: int, chosen: Container[str] | None) -> Page:
         """Lease the next items of a provider that wait to be submitted and that nobody has."""
         query = (
-            "SELECT id, revision, model, position, rowid FROM item WHERE state = 'planned' AND provider = ? "
+            "SELECT id, revision, model, position, rowid FROM item WHERE state = 'planned' AND provider = ? "  # noqa: S608
             f"AND (position > ? OR (position = ? AND rowid > ?)) AND position >= ? AND {NOBODYS} "
             "ORDER BY position, rowid LIMIT ? FOR UPDATE SKIP LOCKED"
         )
@@ -320,7 +320,7 @@ class SharedWriter(Writer):
         """Return those of the finished jobs found that no other worker has; they are this one's from now on."""
         with self._transaction() as database:
             found = find(database)
-            free = f"SELECT id, revision FROM item WHERE state IN ({_listed(ENDED)}) AND (owner = ? OR {NOBODYS})"
+            free = f"SELECT id, revision FROM item WHERE state IN ({_listed(ENDED)}) AND (owner = ? OR {NOBODYS})"  # noqa: S608
             nobodys = set(database.execute(free, (self.epoch,)).fetchall()) if found else set()
             mine = [key for key in found if key in nobodys]
             self._have(database, mine)
@@ -328,7 +328,7 @@ class SharedWriter(Writer):
 
     def uncleaned(self) -> list[Job]:
         """Return the done jobs whose vendors were not asked to delete their copies, and that nobody else sees to."""
-        free = f"SELECT id, revision FROM item WHERE {rows.UNCLEANED} AND (owner = ? OR {NOBODYS}) ORDER BY position"
+        free = f"SELECT id, revision FROM item WHERE {rows.UNCLEANED} AND (owner = ? OR {NOBODYS}) ORDER BY position"  # noqa: S608
         with self._transaction() as database:
             mine = database.execute(f"{free}, revision", (self.epoch,)).fetchall()
             self._have(database, mine)
@@ -341,7 +341,7 @@ class SharedWriter(Writer):
 
     def at_work(self) -> set[int]:
         """Return the epochs of the runs at work."""
-        return {epoch for (epoch,) in self._ask(f"SELECT epoch FROM run WHERE epoch IN {AT_WORK}")}
+        return {epoch for (epoch,) in self._ask(f"SELECT epoch FROM run WHERE epoch IN {AT_WORK}")}  # noqa: S608
 
     def lock(self, purpose: str) -> bool:
         """Become the only worker that does something; tell whether that could be had at once.
@@ -367,7 +367,7 @@ class SharedWriter(Writer):
             StaleWrite: one of them is gone, another worker's, no longer planned, or may have cost something.
         """
         for key in keys:
-            query = f"SELECT 1 FROM item WHERE id = ? AND revision = ? AND owner <> ? AND owner IN {AT_WORK}"
+            query = f"SELECT 1 FROM item WHERE id = ? AND revision = ? AND owner <> ? AND owner IN {AT_WORK}"  # noqa: S608
             if self._ask(query, (*key, self.epoch)):
                 raise StaleWrite(f"{key[0]}: another worker has it, so it cannot be withdrawn now.")
         super().withdraw(keys, at)
