@@ -31,6 +31,14 @@ LAYERS = (  # each line may import only from the lines below it
 )
 BESIDE = {"sandbox": {"errors", "effects", "durable"}}
 """A room that stands beside the others: what it may reach. Only the cli may reach it."""
+CLI_LAYERS = (  # the same within the front door, which is the largest room
+    {"main"},
+    {"commands"},
+    {"mending"},
+    {"running", "standing"},
+    {"secrecy"},
+    {"options", "keys", "wording"},
+)
 NOT_YET: set[str] = set()
 """Rooms with a place on the plan that nobody has built."""
 MEANINGLESS = {"utils", "util", "helpers", "helper", "common", "misc", "shared", "lib", "core", "base_utils"}
@@ -38,6 +46,7 @@ VERSION_HOLDER = "__init__"
 """`pipeline/__init__.py` holds the version and nothing else; every room may read it."""
 
 DEPTH = {room: depth for depth, rooms in enumerate(LAYERS) for room in rooms}
+CLI_DEPTH = {room: depth for depth, rooms in enumerate(CLI_LAYERS) for room in rooms}
 
 
 @dataclass(frozen=True)
@@ -104,6 +113,21 @@ def test_rooms_import_only_downwards() -> None:
     imports = all_imports()
     assert len(imports) > 100, "the walk found next to nothing; it is the walk that is broken"
     unlawful = [f"{each.module}:{each.line} imports {each.imported}" for each in imports if not is_lawful(*each.rooms)]
+    assert not unlawful, "\n".join(unlawful)
+
+
+def test_the_rooms_of_the_front_door_import_only_downwards() -> None:
+    def inner(module: str) -> str:
+        return module.split(".")[2]
+
+    within = [each for each in all_imports() if each.rooms == ("cli", "cli") and "cli." in each.module]
+    assert len(within) > 50
+    unlawful = [
+        f"{each.module}:{each.line} imports {each.imported}"
+        for each in within
+        if inner(each.module) != inner(each.imported)
+        and CLI_DEPTH[inner(each.module)] >= CLI_DEPTH[inner(each.imported)]
+    ]
     assert not unlawful, "\n".join(unlawful)
 
 

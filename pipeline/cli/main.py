@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from pipeline import __version__
-from pipeline.cli.console import say
+from pipeline.cli.wording.console import say
 from pipeline.errors import ClipmillError, Exit
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ OUR_BUG = (
 
 
 class Commands(click.Group):
-    """The commands, each in a module of its own: `pipeline.cli.<name>_cmd`, whose `command` it is."""
+    """The commands, each in a module of its own: `pipeline.cli.commands.<name>`, whose `command` it is."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002, D102
         return list(COMMANDS)
@@ -61,7 +61,7 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002, D102
         if name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"pipeline.cli.{name}_cmd").command
+        command: click.Command = import_module(f"pipeline.cli.commands.{name}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

@@ -12,8 +12,8 @@ import traceback
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from pipeline.cli.console import plain
 from pipeline.cli.keys import KEYS, STORE_KEYS, environment
+from pipeline.cli.wording.console import plain
 from pipeline.errors import InputError
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pipeline.cli.checking import Checking, keep, kept_file, read_kept
-from pipeline.cli.settings import BatchSettings
+from pipeline.cli.running.checking import Checking, keep, kept_file, read_kept
+from pipeline.cli.running.settings import BatchSettings
 from pipeline.effects import system
 from pipeline.providers.venice.provider import Venice
 from tests.cli.front_door import call, run

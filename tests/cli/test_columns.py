@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from pipeline.cli.columns import columns, cut, width_of
+from pipeline.cli.wording.columns import columns, cut, width_of
 
 
 def test_columns_are_as_wide_as_their_widest_cell() -> None:

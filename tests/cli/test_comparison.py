@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pipeline.cli.comparison import LISTED_MOST, compared, comparison_text
+from pipeline.cli.wording.comparison import LISTED_MOST, compared, comparison_text
 from pipeline.jobs.state import EventKind
 from tests.cli.batches import CLAIMED, DONE, Item, make_batch, one_of_each, planned, started
 from tests.cli.front_door import call

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline.cli.crew import Errand, crew_wanted, run_errand
-from pipeline.cli.session import Order
+from pipeline.cli.running.crew import Errand, crew_wanted, run_errand
+from pipeline.cli.running.session import Order
 from pipeline.errors import Exit, InputError
 from pipeline.names import Names
 from pipeline.runner.stop import Stop
@@ -132,7 +132,7 @@ async def test_a_worker_opens_the_ledger_with_the_password_that_it_is_lent(tmp_p
 
 def test_no_command_imports_ray() -> None:
     loaded = "sys.stderr.write(repr([name for name in sys.modules if name.split('.')[0] == 'ray']))"
-    code = f"import sys, pipeline.cli.main, pipeline.cli.crew, pipeline.scale.ray\n{loaded}"
+    code = f"import sys, pipeline.cli.main, pipeline.cli.running.crew, pipeline.scale.ray\n{loaded}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr == "[]"
     helped = subprocess.run(

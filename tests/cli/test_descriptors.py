@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from pipeline.cli.descriptors import OWN, make_room, needed
+from pipeline.cli.running.descriptors import OWN, make_room, needed
 from pipeline.effects import CONNECTIONS, system_connector
 from pipeline.runner.context import LaneLimits
 
@@ -81,7 +81,7 @@ async def test_what_is_needed_grows_with_providers_and_downloads_and_not_with_jo
 
 REAL = """
 import resource
-from pipeline.cli.descriptors import make_room
+from pipeline.cli.running.descriptors import make_room
 _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 128))
 print(repr(make_room(100)), *resource.getrlimit(resource.RLIMIT_NOFILE))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline.cli.elsewhere import REMEMBERED_MOST, note_folder
+from pipeline.cli.running.elsewhere import REMEMBERED_MOST, note_folder
 from pipeline.effects import SystemShelf
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline.cli.epoch import begin_epoch
+from pipeline.cli.running.epoch import begin_epoch
 from pipeline.effects import system
 from pipeline.errors import InputError, StaleWrite
 from pipeline.paths import BatchFolder

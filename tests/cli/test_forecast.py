@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from pipeline.cli.forecast import ASSUMED_S, forecast
+from pipeline.cli.standing.forecast import ASSUMED_S, forecast
 from pipeline.planning.limits import EffectiveLimits
 
 

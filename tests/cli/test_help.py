@@ -48,7 +48,7 @@ def test_no_option_takes_a_key() -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_commands_module_loads_nothing_heavy(name: str) -> None:
     code = (
-        f"import sys, pipeline.cli.{name}_cmd\n"
+        f"import sys, pipeline.cli.commands.{name}\n"
         "assert not {'aiohttp', 'jsonschema', 'yaml', 'tqdm', 'sqlite3'} & set(sys.modules), sorted(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from pipeline.cli.metrics import OURS, Target, exposition, parse_target
+from pipeline.cli.running.metrics import OURS, Target, exposition, parse_target
 from pipeline.errors import InputError
 from pipeline.runner.meter import Family, Type
 from tests.cli.front_door import command_line, environment
@@ -41,7 +41,7 @@ def test_the_page_lists_every_metric_and_no_other() -> None:
     page = (ROOT / "docs" / "scale.md").read_text().partition("## Metrics")[2]
     told = re.findall(r"^\| `(clipmill_\w+)`", page, flags=re.MULTILINE)
     code = "".join(
-        (ROOT / "pipeline" / name).read_text() for name in ("runner/meter.py", "runner/gauges.py", "cli/metrics.py")
+        (ROOT / "pipeline" / name).read_text() for name in ("runner/meter.py", "runner/gauges.py", "cli/running/metrics.py")
     )
     assert sorted(told) == sorted(set(re.findall(r'"(clipmill_\w*[a-z])"', code)))
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline.cli.models_cmd import durations
+from pipeline.cli.commands.models import durations
 from tests.cli.front_door import call, run
 
 if TYPE_CHECKING:

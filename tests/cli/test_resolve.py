@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pipeline.cli.billing import propose
-from pipeline.cli.resolution import Wish
+from pipeline.cli.mending.billing import propose
+from pipeline.cli.mending.resolution import Wish
 from pipeline.effects import SystemClock, system
 from pipeline.jobs.state import EventKind
 from tests.cli.batches import AT_PROVIDER, IN_DOUBT, Item, accepted, failure, make_batch, one_of_each, started

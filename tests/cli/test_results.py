@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline.cli.results_cmd import results_table
-from pipeline.cli.spreadsheet import HEADER, cell
+from pipeline.cli.commands.results import results_table
+from pipeline.cli.wording.spreadsheet import HEADER, cell
 from pipeline.effects import system
 from pipeline.ledger.lock import only_process
 from pipeline.paths import BatchFolder

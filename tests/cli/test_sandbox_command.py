@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pipeline.cli.sandbox_cmd import command, settings_of
+from pipeline.cli.commands.sandbox import command, settings_of
 from pipeline.sandbox.settings import ClaimBills, Fault, Render, SandboxSettings, VeniceCharges
 from tests.cli.front_door import call, command_line, environment, run
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.cli.outlook import FATE_SAYS, Fate
-from pipeline.cli.sentences import COST_SAYS, EVENT_SAYS, STATE_SAYS
+from pipeline.cli.standing.outlook import FATE_SAYS, Fate
+from pipeline.cli.wording.sentences import COST_SAYS, EVENT_SAYS, STATE_SAYS
 from pipeline.jobs.job import CostIs
 from pipeline.jobs.state import EventKind, State
 

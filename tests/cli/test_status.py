@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pipeline.cli.standing import is_running, standing_of
-from pipeline.cli.status_cmd import REDRAW_S, one_line, status_text, watch_batches
+from pipeline.cli.commands.status import REDRAW_S, one_line, status_text, watch_batches
+from pipeline.cli.standing.standing import is_running, standing_of
 from pipeline.effects import system
 from pipeline.ledger.lock import only_process
 from pipeline.paths import BatchFolder
@@ -22,7 +22,7 @@ from tests.cli.front_door import call, command_line, environment, run
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pipeline.cli.standing import Standing
+    from pipeline.cli.standing.standing import Standing
 
 HERE = socket.gethostname()
 ALIVE = os.getppid()

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pipeline.cli.running.storing import NO_STORE, STORE, find_store
 from pipeline.cli.secrecy import Discreet, Secrecy
-from pipeline.cli.storing import NO_STORE, STORE, find_store
 from pipeline.effects import system, without_keys
 from pipeline.errors import InputError
 from pipeline.jobs.event import Event

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline.cli.problems import MOST
+from pipeline.cli.wording.problems import MOST
 from tests.cli.front_door import call, run
 
 if TYPE_CHECKING:

@@ -121,5 +121,5 @@ def test_a_stranger_s_schema_is_left_as_it_is(tmp_path: Path, postgres: Server) 
 
 
 def test_a_batch_with_a_ledger_of_its_own_imports_nothing_of_postgresql() -> None:
-    imports = "import sys, pipeline.cli.session, pipeline.ledger.reader; sys.exit('psycopg' in sys.modules)"
+    imports = "import sys, pipeline.cli.running.session, pipeline.ledger.reader; sys.exit('psycopg' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", imports], check=False).returncode == 0

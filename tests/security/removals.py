@@ -23,19 +23,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline import effects
-from pipeline.cli import (
-    console,
-    elsewhere,
-    history,
-    keys,
-    main,
-    pricing,
-    rehearsal,
-    run_cmd,
-    secrecy,
-    session,
-    spreadsheet,
-)
+from pipeline.cli import keys, main, secrecy
+from pipeline.cli.commands import run as run_cmd
+from pipeline.cli.running import elsewhere, pricing, rehearsal, session
+from pipeline.cli.standing import history
+from pipeline.cli.wording import console, spreadsheet
 from pipeline.clips import download
 from pipeline.effects import SystemFiles, SystemLocks
 from pipeline.ledger import database, emergency

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from pipeline.cli.main import log_handler
-from pipeline.cli.spreadsheet import cell
+from pipeline.cli.wording.spreadsheet import cell
 from tests.cli.batches import AT_PROVIDER, DONE, REJECTED, E, Item, failure, make_batch, planned
 from tests.security.vendors import call, emulated, manifest_of, vendor
 

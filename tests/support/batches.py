@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cli.storing import uploading_to
+from pipeline.cli.running.storing import uploading_to
 from pipeline.durable import make_folder
 from pipeline.ledger.reader import reading
 from pipeline.ledger.store import Ledger

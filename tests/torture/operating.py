@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cli.epoch import begin_epoch
+from pipeline.cli.running.epoch import begin_epoch
 from pipeline.durable import make_folder
 from pipeline.errors import ClipmillError, DiskRefused, InputError
 from pipeline.jobs.state import ENDED, IN_DOUBT, UNSUCCESSFUL, ClipState, State

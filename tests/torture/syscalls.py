@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-TRACED = "openat,?open,pwrite64,write,fsync,fdatasync,?unlink,unlinkat,?link,linkat,sendto,sendmsg"
+TRACED = "openat,?open,pwrite64,write,writev,fsync,fdatasync,?unlink,unlinkat,?link,linkat,sendto,sendmsg"
 WHOLE_PAGE_BYTES = 5000
 LINE = re.compile(r"(?P<thread>\d+) +(?P<text>.*)")
 WHOLE = re.compile(r"(?P<name>\w+)\((?P<arguments>.*)\) += (?P<result>-?\d+)")

@@ -127,7 +127,7 @@ def check_clips(log: Log, jobs: Sequence[Job]) -> None:
         for clip in job.clips:
             link = log.first({"link", "linkat"}, str(log.root / clip.file))
             part, _ = link.paths
-            last_write = log.last({"write", "pwrite64"}, part, until=link.begun)
+            last_write = log.last({"write", "writev"}, part, until=link.begun)
             synced = log.first(SYNCS, part, since=last_write.ended, until=link.begun)
             assert synced.ended < log.first_write_of(job.item_id, "clip_stored").begun
             assert log.durable_from(job.item_id, "clip_stored") < link.begun
