@@ -40,9 +40,8 @@ clips:
 def test_the_page_lists_every_metric_and_no_other() -> None:
     page = (ROOT / "docs" / "scale.md").read_text().partition("## Metrics")[2]
     told = re.findall(r"^\| `(clipmill_\w+)`", page, flags=re.MULTILINE)
-    code = "".join(
-        (ROOT / "pipeline" / name).read_text() for name in ("runner/meter.py", "runner/gauges.py", "cli/running/metrics.py")
-    )
+    sources = ("runner/meter.py", "runner/gauges.py", "cli/running/metrics.py")
+    code = "".join((ROOT / "pipeline" / name).read_text() for name in sources)
     assert sorted(told) == sorted(set(re.findall(r'"(clipmill_\w*[a-z])"', code)))
 
 
