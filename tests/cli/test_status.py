@@ -20,7 +20,8 @@ from tests.cli.batches import AT_PROVIDER, DONE, HOSTILE, IN_DOUBT, Item, make_b
 from tests.cli.front_door import call, command_line, environment, run
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from functools import partial
+from pathlib import Path
 
     from pipeline.cli.standing.standing import Standing
 
@@ -233,8 +234,16 @@ def test_watch_on_a_terminal_redraws_in_place_and_ctrl_c_ends_it(tmp_path: Path)
         ours, theirs = pty.openpty()
         stack.callback(os.close, ours)
         process = subprocess.Popen(
-            command_line("status", root, "--watch"), stdin=theirs, stdout=theirs, stderr=theirs, env=environment()
+            command_line("status", root, "--watch"),
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env=environment(),
+            # A shell that started these tests in the background had them, and all their children, ignore it.
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
         )
+        stack.callback(process.wait)
+        stack.callback(process.kill)
         os.close(theirs)
         drawn = b""
         while drawn.count(b"Next:") < 2:
