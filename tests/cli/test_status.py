@@ -7,6 +7,7 @@ import subprocess
 import sys
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,8 +21,7 @@ from tests.cli.batches import AT_PROVIDER, DONE, HOSTILE, IN_DOUBT, Item, make_b
 from tests.cli.front_door import call, command_line, environment, run
 
 if TYPE_CHECKING:
-    from functools import partial
-from pathlib import Path
+    from pathlib import Path
 
     from pipeline.cli.standing.standing import Standing
 
