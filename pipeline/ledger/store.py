@@ -408,6 +408,10 @@ class Ledger:
         found: list[tuple[str, int]] = await self._alone(self._writer.undecoded)
         return found
 
+    async def uploads_elsewhere(self, store: str) -> int:
+        """Return how many finished jobs with a clip of which a store has no copy other workers see to."""
+        return int(await self._alone(self._writer.uploads_elsewhere, store))
+
     async def not_uploaded(self, store: str) -> list[tuple[str, int]]:
         """Return the id and revision of every finished job with a clip of which a store (by its URL) has no copy."""
         found: list[tuple[str, int]] = await self._alone(self._writer.not_uploaded, store)

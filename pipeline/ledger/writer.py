@@ -410,6 +410,10 @@ class Writer:
     def unlock(self, purpose: str) -> None:
         """Let others do it."""
 
+    def uploads_elsewhere(self, store: str) -> int:  # noqa: ARG002
+        """Return how many finished jobs with a clip of which a store has no copy other runs see to."""
+        return 0
+
     def not_uploaded(self, store: str) -> list[tuple[str, int]]:
         """Return the id and revision of every finished job with a clip of which a store has no copy."""
         return patiently(self.path, self.tell, lambda: rows.not_uploaded(self._database, store))

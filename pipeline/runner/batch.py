@@ -18,7 +18,7 @@ from pipeline.jobs.state import IN_DOUBT, UNSUCCESSFUL, State
 from pipeline.ledger.results import rewrite_results
 from pipeline.runner.cleanup import clean_up_delivered
 from pipeline.runner.collect import fetch_outputs
-from pipeline.runner.company import Colleagues, greet
+from pipeline.runner.company import NEAR_THE_END_S, Colleagues, greet
 from pipeline.runner.expiry import by_expiry, countdown
 from pipeline.runner.lane import Lane
 from pipeline.runner.looks import look_at_jobs
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pipeline.jobs.job import Job
     from pipeline.runner.context import RunContext, Seat
     from pipeline.runner.stop import Stop
+    from pipeline.runner.uploading import Uploading
 
 RESULTS_EVERY_S = 30.0
 RESULTS_SHARE = 50
@@ -213,6 +214,20 @@ class BatchRun:
                     "uploaded. That can be cut short: what is left is uploaded by the next run."
                 )
             await self.run.uploading.drained()
+            await self._upload_what_others_leave(self.run.uploading)
+
+    async def _upload_what_others_leave(self, uploading: Uploading) -> None:
+        """Stay for two leases while other workers have clips to upload: of one that died, they are this one's then."""
+        clock, changed_at = self.run.effects.clock, self.run.effects.clock.monotonic()
+        elsewhere = await self.run.ledger.uploads_elsewhere(uploading.store.url)
+        while elsewhere and not uploading.stopped and clock.monotonic() - changed_at < 2 * self.run.lease_s:
+            await clock.sleep(NEAR_THE_END_S)
+            left = await self.run.ledger.uploads_elsewhere(uploading.store.url)
+            if left < elsewhere:
+                await uploading.add_earlier()
+                await uploading.drained()
+                changed_at = clock.monotonic()
+            elsewhere = left
 
     def _count_down(self, lane: Lane, jobs: Iterable[Job]) -> None:
         """Tell the user what the vendor will soon keep no longer."""

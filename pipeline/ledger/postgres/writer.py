@@ -316,6 +316,12 @@ class SharedWriter(Writer):
         """Return the finished jobs with a clip of which a store has no copy, and that no other worker sees to."""
         return self._unseen_to(lambda database: rows.not_uploaded(database, store))
 
+    def uploads_elsewhere(self, store: str) -> int:
+        """Return how many finished jobs with a clip of which a store has no copy other workers see to."""
+        others = f"SELECT id, revision FROM item WHERE owner <> ? AND owner IN {AT_WORK}"  # noqa: S608
+        missing = self._patiently(lambda: rows.not_uploaded(self._database, store))
+        return len({*missing} & {*self._ask(others, (self.epoch,))}) if missing else 0
+
     def _unseen_to(self, find: Callable[[Database], list[tuple[str, int]]]) -> list[tuple[str, int]]:
         """Return those of the finished jobs found that no other worker has; they are this one's from now on."""
         with self._transaction() as database:
