@@ -113,23 +113,22 @@ def read_jobs(database: Database, where: str, values: Sequence[Any] = ()) -> Ite
 
 def undecoded(database: Database) -> list[tuple[str, int]]:
     """Return the id and revision of finished jobs with a clip that no decoder has seen, in the manifest's order."""
-    query = (
-        "SELECT item.id, item.revision FROM item JOIN clip ON clip.item_id = item.id AND clip.revision = item.revision "
-        "WHERE item.state IN ('done', 'lost') AND clip.state = 'done' "
-        "AND json_extract(clip.facts, '$.decoded') IS NULL GROUP BY item.id, item.revision ORDER BY item.position"
-    )
-    return database.execute(query).fetchall()
+    return _finished_with_a_clip(database, "json_extract(clip.facts, '$.decoded') IS NULL")
 
 
 def not_uploaded(database: Database, store: str) -> list[tuple[str, int]]:
     """Return the id and revision of finished jobs with a clip of which a store has no copy, in the manifest's order."""
+    is_missing = "(clip.copy <> 'uploaded' OR json_extract(clip.remote, '$.store') <> ?)"
+    return _finished_with_a_clip(database, is_missing, (store,))
+
+
+def _finished_with_a_clip(database: Database, condition: str, values: Sequence[Any] = ()) -> list[tuple[str, int]]:
     query = (
-        "SELECT item.id, item.revision FROM item JOIN clip ON clip.item_id = item.id AND clip.revision = item.revision "
-        "WHERE item.state IN ('done', 'lost') AND clip.state = 'done' "
-        "AND (clip.copy <> 'uploaded' OR json_extract(clip.remote, '$.store') <> ?) "
+        "SELECT item.id, item.revision FROM item JOIN clip ON clip.item_id = item.id AND clip.revision = item.revision "  # noqa: S608 - literals of this module
+        f"WHERE item.state IN ('done', 'lost') AND clip.state = 'done' AND {condition} "
         "GROUP BY item.id, item.revision ORDER BY item.position"
     )
-    return database.execute(query, (store,)).fetchall()
+    return database.execute(query, values).fetchall()
 
 
 def read_events(rows: Iterable[tuple[Any, ...]]) -> Iterator[Event]:

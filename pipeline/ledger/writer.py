@@ -416,7 +416,7 @@ class Writer:
 
     def not_uploaded(self, store: str) -> list[tuple[str, int]]:
         """Return the id and revision of every finished job with a clip of which a store has no copy."""
-        return patiently(self.path, self.tell, lambda: rows.not_uploaded(self._database, store))
+        return self._patiently(lambda: rows.not_uploaded(self._database, store))
 
     def undecoded(self) -> list[tuple[str, int]]:
         """Return the id and revision of every finished job with a clip that no decoder has seen."""
