@@ -6,12 +6,12 @@ is written about here only when no lane follows it any more, and in turns with w
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from pipeline.errors import DiskRefused
 from pipeline.jobs.event import Event
 from pipeline.jobs.state import ClipState, EventKind, State
+from pipeline.runner.backlog import Backlog
 from pipeline.runner.turns import Turns
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ FINISHED = frozenset({State.DONE, State.LOST})
 
 
 class Decoding:
-    """The mutable state is the jobs that wait to have their clips decoded."""
+    """The mutable state is the backlog of jobs that wait to have their clips decoded."""
 
     def __init__(
         self, ledger: Ledger, root: Path, decoders: Decodes, clock: Clock, note: Callable[[str], None]
@@ -40,25 +40,24 @@ class Decoding:
         self._decoders = decoders
         self._clock = clock
         self._note = note
-        self._waiting: asyncio.Queue[tuple[str, int]] = asyncio.Queue()
-        self.left = 0
+        self._backlog = Backlog()
+
+    @property
+    def left(self) -> int:
         """Jobs that wait or are being decoded."""
+        return self._backlog.left
 
     def add(self, job: Job) -> None:
         """Have the clips of a job decoded, if it has come to an end with any."""
         if job.state in FINISHED and any(_is_unseen(clip) for clip in job.clips):
-            self._put(job.item_id, job.revision)
+            self._backlog.put(job.item_id, job.revision)
 
     async def add_earlier(self) -> int:
         """Have all clips decoded that earlier runs left; return in how many jobs."""
         found = await self._ledger.undecoded()
         for key in found:
-            self._put(*key)
+            self._backlog.put(*key)
         return len(found)
-
-    def _put(self, item_id: str, revision: int) -> None:
-        self.left += 1
-        self._waiting.put_nowait((item_id, revision))
 
     async def work(self) -> None:
         """Decode what comes, for ever.
@@ -66,24 +65,14 @@ class Decoding:
         Raises:
             ClipmillError: the ledger can no longer be written.
         """
-        async with asyncio.TaskGroup() as group:
-            for _ in range(self._decoders.at_once):
-                group.create_task(self._work())
+        await self._backlog.work(self._decode, self._decoders.at_once)
 
     async def drained(self) -> None:
         """Wait until nothing is left; somebody must be at `work`."""
-        await self._waiting.join()
+        await self._backlog.drained()
 
-    async def _work(self) -> None:
-        while True:
-            key = await self._waiting.get()
-            try:
-                await self._decode(await self._ledger.job(*key))
-            finally:
-                self.left -= 1
-                self._waiting.task_done()
-
-    async def _decode(self, job: Job) -> None:
+    async def _decode(self, item_id: str, revision: int) -> None:
+        job = await self._ledger.job(item_id, revision)
         for clip in job.clips:
             if not _is_unseen(clip):
                 continue

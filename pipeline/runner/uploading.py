@@ -20,6 +20,7 @@ from pipeline.jobs.codec import remote_to_json
 from pipeline.jobs.event import Event
 from pipeline.jobs.job import Remote
 from pipeline.jobs.state import ClipState, CopyState, EventKind, State
+from pipeline.runner.backlog import Backlog
 from pipeline.runner.retry import backoff_s
 from pipeline.storage.base import StoreDown, StoreRefused
 from pipeline.storage.keep import Content, digest_of, keep, renew
@@ -94,32 +95,31 @@ class Uploading:
     """Called for every clip that came to be in the store, with the job as it then is."""
     turns: Turns
     at_once: int = AT_ONCE
-    left: int = 0
-    """Jobs that wait or are being uploaded."""
     stopped: str = ""
     """Why this run uploads no more, as a sentence; empty for as long as it does."""
     closing: bool = False
     """Whether nothing else is left to do than to upload."""
     down_since: float | None = None
     told_of_outage: bool = False
-    _waiting: asyncio.Queue[tuple[str, int]] = field(default_factory=asyncio.Queue)
+    _backlog: Backlog = field(default_factory=Backlog)
     _room: Room = field(default_factory=Room)
+
+    @property
+    def left(self) -> int:
+        """Jobs that wait or are being uploaded."""
+        return self._backlog.left
 
     def add(self, job: Job) -> None:
         """Have the clips of a job uploaded, if it has come to an end with any."""
         if job.state in FINISHED and any(self._is_wanted(clip) for clip in job.clips):
-            self._put(job.item_id, job.revision)
+            self._backlog.put(job.item_id, job.revision)
 
     async def add_earlier(self) -> int:
         """Have all clips uploaded that earlier runs left; return of how many jobs."""
         found = await self.ledger.not_uploaded(self.store.url)
         for key in found:
-            self._put(*key)
+            self._backlog.put(*key)
         return len(found)
-
-    def _put(self, item_id: str, revision: int) -> None:
-        self.left += 1
-        self._waiting.put_nowait((item_id, revision))
 
     def _is_wanted(self, clip: Clip) -> bool:
         is_there = clip.copy is CopyState.UPLOADED and clip.remote and clip.remote.store == self.store.url
@@ -132,14 +132,12 @@ class Uploading:
             ClipmillError: the ledger can no longer be written.
         """
         await self._patiently(lambda: take(self.store, self.batch, self.name))
-        async with asyncio.TaskGroup() as group:
-            for _ in range(self.at_once):
-                group.create_task(self._work())
+        await self._backlog.work(self._deal_with, self.at_once)
 
     async def drained(self) -> None:
         """Wait until nothing is left, or the store has been down for too long; somebody must be at `work`."""
         self.closing = True
-        await self._waiting.join()
+        await self._backlog.drained()
 
     async def put_results(self) -> None:
         """Put the results beside the clips, in the place of those of an earlier run."""
@@ -151,15 +149,9 @@ class Uploading:
         if await self._patiently(lambda: renew(self.store, key, content, self.batch)) is False:
             self.note(f"{self.store.url}/{key} is not this batch's and stays as it is.")
 
-    async def _work(self) -> None:
-        while True:
-            key = await self._waiting.get()
-            try:
-                if not self.stopped:
-                    await self._upload_job(await self.ledger.job(*key))
-            finally:
-                self.left -= 1
-                self._waiting.task_done()
+    async def _deal_with(self, item_id: str, revision: int) -> None:
+        if not self.stopped:
+            await self._upload_job(await self.ledger.job(item_id, revision))
 
     async def _upload_job(self, job: Job) -> None:
         for clip in job.clips:
