@@ -6,7 +6,6 @@ with the same bytes is what an earlier call has put there, and anything else end
 
 from __future__ import annotations
 
-import asyncio
 import json
 import mmap
 from itertools import count
@@ -19,6 +18,7 @@ from pipeline.errors import InputError
 from pipeline.storage.base import StoreDown
 from pipeline.storage.keep import Content, digest_of, holds, keep
 from pipeline.storage.mark import take
+from pipeline.storage.together import some_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -86,23 +86,16 @@ async def _upload_files(
     told: Callable[[int], None],
 ) -> None:
     """Upload the files that an index names, a few at once; the first that fails ends it."""
-    left = iter(written)
 
-    async def one_after_the_other() -> None:
-        for each in left:
-            path = folder / each["name"]
-            if not await effects.threads.run(verify_file, effects.files, path, each["sha256"], each["bytes"]):
-                raise InputError(f"{path} was changed while it was being exported. Run the same command again.")
-            data = _bytes_of(path, each["bytes"], effects)
-            await _keep(store, _content(each["name"], data, each["sha256"]), each["name"], batch, effects)
-            told(each["bytes"])
+    async def upload(each: Mapping[str, Any]) -> None:
+        path = folder / each["name"]
+        if not await effects.threads.run(verify_file, effects.files, path, each["sha256"], each["bytes"]):
+            raise InputError(f"{path} was changed while it was being exported. Run the same command again.")
+        data = _bytes_of(path, each["bytes"], effects)
+        await _keep(store, _content(each["name"], data, each["sha256"]), each["name"], batch, effects)
+        told(each["bytes"])
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(AT_ONCE):
-                group.create_task(one_after_the_other())
-    except BaseExceptionGroup as failed:
-        raise failed.exceptions[0] from None
+    await some_at_once(written, upload, AT_ONCE)
 
 
 async def _keep(store: ObjectStore, content: Content, key: str, batch: str, effects: Effects) -> None:

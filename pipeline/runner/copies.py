@@ -6,7 +6,6 @@ bears the tag and the size that it had when it was verified is taken at its word
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from pipeline.jobs.event import Event
@@ -15,6 +14,7 @@ from pipeline.runner.inspection import Finding, Kind
 from pipeline.runner.retry import backoff_s
 from pipeline.storage.base import StoreDown
 from pipeline.storage.keep import digest
+from pipeline.storage.together import some_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -55,21 +55,15 @@ async def inspect_copies(
     """
     stores = {url: open_store(url) for url in sorted({clip.remote.store for _, clip in clips if clip.remote})}
     findings: dict[int, Finding] = {}
-    left = iter(enumerate(clips))
 
-    async def one_after_the_other() -> None:
-        for place, (job, clip) in left:
-            assert clip.remote is not None
-            found = await _looked_at(job, clip, stores[clip.remote.store], effects)
-            if found is not None:
-                findings[place] = found
+    async def look(numbered: tuple[int, tuple[Job, Clip]]) -> None:
+        place, (job, clip) = numbered
+        assert clip.remote is not None
+        found = await _looked_at(job, clip, stores[clip.remote.store], effects)
+        if found is not None:
+            findings[place] = found
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(AT_ONCE):
-                group.create_task(one_after_the_other())
-    except BaseExceptionGroup as failed:
-        raise failed.exceptions[0] from None
+    await some_at_once(enumerate(clips), look, AT_ONCE)
     return [findings[place] for place in sorted(findings)]
 
 
