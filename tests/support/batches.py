@@ -189,6 +189,23 @@ class Batch:
         folder = BatchFolder(self.root)
         make_folder(effects.files, folder.root)
         ledger = await Ledger.open(folder.ledger, effects, {"pid": 1}, lease_s=self.lease_s)
+        try:
+            outcome = await self._work_on(ledger, folder, effects, stop, on_change, chosen)
+        except Exception:
+            await ledger.close("failed")
+            raise
+        await ledger.close("finished")
+        return outcome
+
+    async def _work_on(
+        self,
+        ledger: Ledger,
+        folder: BatchFolder,
+        effects: Effects,
+        stop: Stop,
+        on_change: OnChange | None,
+        chosen: frozenset[str] | None,
+    ) -> Outcome:
         async with ledger.alone("plan"):
             with reading(folder.ledger, effects) as reader:
                 refuse_undecided(compare(self.items, reader), on_change)
@@ -224,7 +241,6 @@ class Batch:
         ).go()
         for seat in seats.values():
             await seat.provider.close()
-        await ledger.close("finished")
         return outcome
 
     def factory(self, name: str) -> ProviderFactory:

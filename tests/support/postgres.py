@@ -30,7 +30,7 @@ SETTINGS = {
 BARE = {"update_process_title": "off", "track_activities": "off", "wal_level": "minimal", "max_wal_senders": "0"}
 """What a server need not do for somebody who makes many short transactions and watches none of them."""
 USER = "clipmill"
-IN_MEMORY = "/dev/shm"  # noqa: S108 - a folder with a name of its own is made there
+IN_MEMORY = "/dev/shm"
 STARTS_WITHIN_S = 30.0
 MISSING = "no PostgreSQL server is installed (initdb and postgres, for example Debian's postgresql)"
 

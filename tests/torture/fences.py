@@ -110,7 +110,9 @@ class Fences:
 
     def _open_calls(self, items: dict[str, Had]) -> Iterator[tuple[str, str]]:
         """Every worker keeps to its slots; those of the dead are nobody's."""
-        for (provider, epoch), count in Counter((had.provider, had.epoch) for had in items.values() if had.is_open).items():
+        for (provider, epoch), count in Counter(
+            (had.provider, had.epoch) for had in items.values() if had.is_open
+        ).items():
             if count > CONCURRENT_BILLING:
                 yield "I14", f"{count} calls of {provider} that bill are open at once in run {epoch}"
 

@@ -264,6 +264,8 @@ class Life:
         for _ in range(RUNS_TO_REST):
             if self._is_over:
                 return
+            if idle and self._world.sessions is not None:
+                self._world.pass_time(LEASE_S)  # a run that may buy nothing does not stay until the silent are lost
             asked = self._asked()
             ending = stage.run()
             self._runs += 1

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from tests.support.batches import HOST
-from tests.support.simulation.mishaps import Mishap
 from tests.support.simulation.memory_network import Action, Direction, Fault
+from tests.support.simulation.mishaps import Mishap
 from tests.torture.books import FOLDER
 from tests.torture.invariants import KEY
 from tests.torture.witness import CLAIM, SUBMIT

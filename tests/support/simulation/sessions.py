@@ -41,7 +41,8 @@ SET LOCAL search_path = {schema};
 DELETE FROM event; DELETE FROM clip; DELETE FROM item; DELETE FROM run; DELETE FROM learned;
 DELETE FROM meta WHERE key NOT IN ('uuid', 'layout', 'rules');
 UPDATE money SET committed_micro_usd = 0;
-SELECT setval(pg_get_serial_sequence('event', 'seq'), 1, false), setval(pg_get_serial_sequence('item', 'rowid'), 1, false);
+SELECT setval(pg_get_serial_sequence('event', 'seq'), 1, false);
+SELECT setval(pg_get_serial_sequence('item', 'rowid'), 1, false);
 COMMIT
 """
 TABLES = ("event", "clip", "item", "run", "learned", "meta", "money")
