@@ -54,7 +54,8 @@ OUTAGE_WITHIN_TURNS = 110
 DISK_OUTAGES = frozenset({"disk", "bad-disk", "ledger-reserve", "ledger-journal"})
 LEASE_S = 4.0
 """Of a shared ledger: longer than any thread is slow, and shorter than some of the pauses between two runs."""
-SILENT_WITHIN_TURNS, SILENT_LEASES = 250, (0.5, 3.0)
+SILENT_WITHIN_TURNS, SILENT_LEASES = 90, (0.5, 3.0)
+AT_ONCE = 0.1
 SECOND_SIGNAL_WITHIN_TURNS = 12
 KILL_AFTER_SIGNAL_WITHIN_TURNS = 25
 
@@ -200,9 +201,13 @@ class Stage:
         stops = Stop(), Stop()
         if point is not None:
             self._strike(point, first, stops[0])
-        if self.world.sessions is not None and self._random.random() < 0.5:
-            self._at_turn.setdefault(self._random.randint(1, SILENT_WITHIN_TURNS), self._silence)
         later_s = self._random.uniform(0.0, 2.0)
+        if self.world.sessions is not None:
+            chance = random.Random(f"{self.scenario.name}/{self.world.seed}/{point}/company")
+            if chance.random() < 0.5:
+                self._at_turn.setdefault(chance.randint(1, SILENT_WITHIN_TURNS), self._silence)
+            if chance.random() < 0.5:
+                later_s *= AT_ONCE
         mains = [
             self.world.start(self._work(first, stops[0], may_be_silent=True), first),
             self.world.start(self._work(second, stops[1], after_s=later_s), second),
