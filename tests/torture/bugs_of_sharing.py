@@ -115,11 +115,6 @@ def leaves_before_the_others_are_through(patch: Patch) -> None:
     patch(Lane, "keep", keep)
 
 
-@mutant("The part files of workers at work are swept away.", *TWINS, stores=SHARED)
-def parts_of_others_swept(patch: Patch) -> None:
-    patch(SharedWriter, "at_work", lambda self: {self.epoch})
-
-
 def rule_replaced(patch: Patch, old: str, new: str) -> None:
     """Have the server keep another rule; it is made anew, since it is none of those that were there."""
     original = layout._text

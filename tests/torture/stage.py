@@ -54,6 +54,7 @@ OUTAGE_WITHIN_TURNS = 110
 DISK_OUTAGES = frozenset({"disk", "bad-disk", "ledger-reserve", "ledger-journal"})
 LEASE_S = 4.0
 """Of a shared ledger: longer than any thread is slow, and shorter than some of the pauses between two runs."""
+LEASE_LOST = "was silent for longer than its lease"
 SILENT_WITHIN_TURNS, SILENT_LEASES = 90, (0.5, 3.0)
 AT_ONCE = 0.1
 SECOND_SIGNAL_WITHIN_TURNS = 12
@@ -271,6 +272,8 @@ class Stage:
             self.witness.leaves += 1
         if self.world.loop.time() - began_s > RUN_MOST_S:
             self.witness.blame("I7", f"{process.name} took {self.world.loop.time() - began_s:.0f} s")
+        if outcome is not None and LEASE_LOST in " ".join(outcome.paused_because) and not self._silent_until_s:
+            self.witness.blame("I7", f"{process.name} was taken over from, and was never silent")
         if ending in {Ending.STUCK, Ending.WRONG}:
             self.witness.blame("I7", f"{process.name} ended with {error!r}")
         if process.power_cut:
