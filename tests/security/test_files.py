@@ -21,7 +21,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.clips.publish import Settled, publish_clip
-from pipeline.effects import SystemFiles, SystemLocks, SystemShelf, open_database, system
 from pipeline.errors import ClipmillError, DiskRefused, InputError, LedgerError, ProblemsFound
 from pipeline.jobs.event import Event
 from pipeline.jobs.state import EventKind
@@ -32,6 +31,10 @@ from pipeline.ledger.store import Ledger
 from pipeline.manifest.validate import read_manifest
 from pipeline.paths import BatchFolder
 from pipeline.planning.plan import make_plan, offline_providers, plan_file
+from pipeline.system.databases import open_database
+from pipeline.system.effects import system
+from pipeline.system.files import SystemFiles
+from pipeline.system.locks import SystemLocks, SystemShelf
 from tests.cli.batches import BEGAN, DONE, Item, accepted, make_batch, planned
 from tests.cli.front_door import call
 

@@ -29,8 +29,8 @@ def command(*, folder: Path, opened: bool) -> None:
     For example:   clipmill report output/coral-reefs --open
     """
     from pipeline.cli.wording.console import count, put, say
-    from pipeline.effects import system
     from pipeline.report.thumbnails import can_make_thumbnails
+    from pipeline.system.effects import system
 
     effects = system()
     try:
