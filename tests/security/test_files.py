@@ -432,7 +432,7 @@ def test_a_ledger_of_another_user_is_refused() -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can give a file away")
     program = (
-        "import os, sys\nfrom pathlib import Path\nfrom pipeline.effects import open_database\n"
+        "import os, sys\nfrom pathlib import Path\nfrom pipeline.system.databases import open_database\n"
         "os.seteuid(4712)\n"
         "try:\n    open_database(Path(sys.argv[1]))\nexcept PermissionError as error:\n    sys.exit(error.strerror)"
     )
