@@ -71,15 +71,16 @@ class Hands(Protocol):
         """
 
 
-@dataclass(frozen=True)
 class OwnHands:
     """The threads of this process."""
 
-    threads: Threads
-    at_once: int = AT_ONCE
+    at_once = AT_ONCE
+
+    def __init__(self, threads: Threads) -> None:
+        self._threads = threads
 
     async def do(self, work: Work, build: Build) -> int:  # noqa: D102
-        return await self.threads.run(work, build)
+        return await self._threads.run(work, build)
 
 
 async def export(order: Order, effects: Effects, told: Callable[[int], None], hands: Hands | None = None) -> Exported:

@@ -33,7 +33,7 @@ from pipeline.runner.batch import Outcome
 from pipeline.runner.progress import Progress
 from pipeline.runner.stop import Stop
 from pipeline.scale.crew import Crew, Ended, Lent
-from pipeline.scale.ray import cluster
+from pipeline.scale.ray import RayEngine, connected
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
@@ -104,7 +104,8 @@ async def carry_out_by_crew(order: Order, wanted: CrewWanted, effects: Effects, 
     errand, lent = _errand(order, effects), _lent(order, environ, batch.seats)
     progress, stop = Progress(), Stop()
     say(f"Starting {count(wanted.workers, 'worker')} on Ray.")
-    with cluster(wanted.address, partial(run_errand, errand), lent) as engine:
+    with connected(wanted.address):
+        engine = RayEngine(partial(run_errand, errand), lent)
         listen(stop)
         async with shown(progress, effects.clock), _watching(folder, effects, progress):
             endings = await Crew(engine, wanted.workers, effects.clock, progress.note).go(stop)
