@@ -50,6 +50,7 @@ SIZE_AT, TIME_AT, SUM_AT, TYPE_AT = 124, 136, 148, 156
 """A header of a member without a name, and where its size, its time, its sum and its type begin (POSIX ustar)."""
 PLAIN_SUM: Final = sum(NOTHING[NAME_MOST:SIZE_AT] + NOTHING[TIME_AT:SUM_AT] + b" " * 8 + NOTHING[TYPE_AT:])
 """What the parts that all members share add to the sum of a header, for which the sum itself counts as blanks."""
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def work(build: Build, selection: Selection, options: Options) -> Iterator[Work]:
@@ -97,7 +98,7 @@ def _around(row: Row) -> tuple[bytes, bytes]:
 
 
 def _columns(row: Row) -> bytes:
-    return json.dumps(dict(row.columns), ensure_ascii=False).encode()
+    return _encode(dict(row.columns)).encode()
 
 
 def _member(name: str, data: bytes) -> bytes:

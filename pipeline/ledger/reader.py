@@ -267,7 +267,8 @@ class Reader:
         """Yield jobs that were read a page at a time: whoever pauses between two of them holds no writer up."""
         for page in self._pages(where):
             with self._snapshot():
-                jobs = [job for row in page for job in rows.read_jobs(self._database, "WHERE rowid = ?", (row,))]
+                these = f"WHERE rowid IN ({','.join('?' * len(page))}) ORDER BY position, revision"
+                jobs = list(rows.read_jobs(self._database, these, page))
             yield from jobs
 
     def _pages(self, where: str) -> Iterator[Sequence[int]]:
@@ -297,8 +298,8 @@ class Reader:
         """Yield the latest revision of every item, in the manifest's order, read a page at a time."""
         for page in self._pages(f"{LATEST} ORDER BY position"):
             with self._snapshot():
-                one = f"{HEAD} WHERE rowid = ?"
-                heads = [_head(row) for number in page for row in self._database.execute(one, (number,))]
+                these = f"{HEAD} WHERE rowid IN ({','.join('?' * len(page))}) ORDER BY position"
+                heads = [_head(row) for row in self._database.execute(these, page)]
             yield from heads
 
     @contextmanager
