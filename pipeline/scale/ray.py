@@ -24,12 +24,14 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import InputError
 from pipeline.runner.stop import Stop
 from pipeline.scale.crew import AGAIN_MOST, WorkerLost
+from pipeline.scale.figures import Teller
 from pipeline.scale.tasks import RayDecoders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pipeline.scale.crew import Ended, Lent, Work
+    from pipeline.scale.figures import Told
 
 log = logging.getLogger(__name__)
 
@@ -53,14 +55,19 @@ INSTALL = "--engine ray needs Ray; install it with: pip install 'clipmill[ray]'"
 
 
 class ClipmillWorker:
-    """A worker's process, as Ray knows it. The mutable state is how often it was told to stop."""
+    """A worker's process, as Ray knows it. The mutable state is how often it was told to stop, and what it tells."""
 
     def __init__(self) -> None:
         self._stop = Stop()
+        self._teller = Teller()
 
     async def work(self, work: Work, lent: Lent) -> Ended:
         """Work to the end."""
-        return await work(lent, self._stop, RayDecoders)
+        return await work(lent, self._stop, RayDecoders, self._teller)
+
+    async def tell(self) -> Told | None:
+        """Tell its figures."""
+        return self._teller.tell()
 
     async def stop(self, asked: int, signal: int) -> None:
         """Be told to stop, so often in all."""
@@ -82,6 +89,10 @@ class RayWorker:
 
     async def stop(self, asked: int, signal: int) -> None:  # noqa: D102
         await _heard(self._actor.stop.remote(asked, signal))
+
+    async def tell(self) -> Told | None:  # noqa: D102
+        told: Told | None = await _heard(self._actor.tell.remote())
+        return told
 
 
 async def _heard(answer: Any) -> Any:
