@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.processes import run, served
 from benchmarks.tables import machine, median, show
 from pipeline.clips.download import DownloadLimits, collect
-from pipeline.effects import system
 from pipeline.providers.exchange import Opened
 from pipeline.providers.http import Wire
 from pipeline.providers.origin import origin_of
+from pipeline.system.effects import system
 from tests.support.mp4s import minimal
 
 if TYPE_CHECKING:

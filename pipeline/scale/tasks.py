@@ -21,9 +21,10 @@ from pipeline.clips.decoders import Decoders
 from pipeline.clips.probe import DecodeFacts, can_decode
 from pipeline.dataset.build import Build
 from pipeline.dataset.export import OwnHands
-from pipeline.effects import SystemFiles, system
 from pipeline.errors import ClipmillError, DiskRefused
 from pipeline.report.thumbnails import Pencils, can_make_thumbnails, picture_of
+from pipeline.system.effects import system
+from pipeline.system.files import SystemFiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable

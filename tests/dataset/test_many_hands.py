@@ -15,8 +15,9 @@ from pipeline.dataset.build import Build, Options, Work
 from pipeline.dataset.export import Order, export
 from pipeline.dataset.formats import FORMATS
 from pipeline.dataset.split import Shares
-from pipeline.effects import SystemFiles, system
 from pipeline.errors import DiskRefused
+from pipeline.system.effects import system
+from pipeline.system.files import SystemFiles
 from tests.dataset.made import everything_below
 from tests.dataset.test_export import NoThreads, carry_out, order, pristine, root
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from pipeline.dataset.build import Build, ClipChanged, Options
 from pipeline.dataset.rows import Row, Selection
 from pipeline.dataset.webdataset import RECORD, SYNC_BYTES, _around, _header, _pour, sample_bytes, shards, work
-from pipeline.effects import SystemFiles
+from pipeline.system.files import SystemFiles
 from tests.dataset.made import a_row, bytes_of, everything_below
 
 if TYPE_CHECKING:

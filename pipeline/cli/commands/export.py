@@ -76,9 +76,9 @@ def command(
     from pipeline.dataset.build import Options
     from pipeline.dataset.split import ALL_TRAIN, Shares
     from pipeline.dataset.where import parse
-    from pipeline.effects import system
     from pipeline.errors import InputError
     from pipeline.storage.address import is_remote, parse_store
+    from pipeline.system.effects import system
 
     if link and form == "webdataset":
         raise InputError("--link makes no sense with webdataset: its clips lie within the shards.")

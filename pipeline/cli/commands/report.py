@@ -34,8 +34,8 @@ def command(*, folder: Path, opened: bool, engine: str | None, address: str | No
     """
     from pipeline.cli.running.cluster import cluster_wanted
     from pipeline.cli.wording.console import count, put, say
-    from pipeline.effects import system
     from pipeline.report.thumbnails import can_make_thumbnails
+    from pipeline.system.effects import system
 
     wanted = cluster_wanted(engine, address)
     effects = system()

@@ -58,9 +58,9 @@ def command(
     from pipeline.cli.running.crew import carry_out_by_crew, crew_wanted
     from pipeline.cli.running.metrics import parse_target
     from pipeline.cli.running.session import Order, carry_out
-    from pipeline.effects import system
     from pipeline.ledger.reader import reading
     from pipeline.paths import BatchFolder
+    from pipeline.system.effects import system
 
     wanted = crew_wanted(engine, workers, address)
     effects = system()

@@ -91,11 +91,11 @@ def command(
     from pipeline.cli.running.session import Order, carry_out
     from pipeline.cli.wording.console import say
     from pipeline.cli.wording.problems import tell_problems
-    from pipeline.effects import system
     from pipeline.errors import InputError, ProblemsFound
     from pipeline.paths import default_root
     from pipeline.planning.plan import select
     from pipeline.runner.reconcile import OnChange
+    from pipeline.system.effects import system
 
     if speed <= 0:
         raise InputError(f"--speed {speed} makes no sense; say 1 for real time, 60 for a minute in a second.")

@@ -24,7 +24,6 @@ from pipeline.cli.running.signals import listen
 from pipeline.cli.secrecy import Discreet, Secrecy, told
 from pipeline.cli.wording.bars import shown
 from pipeline.cli.wording.console import count, say
-from pipeline.effects import connect_postgres, system
 from pipeline.errors import ClipmillError, Exit, InputError, Paused, StaleWrite
 from pipeline.jobs.state import LIVE, UNSUCCESSFUL, State
 from pipeline.ledger.postgres.address import address_beside, parted
@@ -36,6 +35,8 @@ from pipeline.runner.stop import Stop
 from pipeline.scale.crew import Crew, Ended, Lent
 from pipeline.scale.figures import Figures
 from pipeline.scale.ray import RayEngine, connected
+from pipeline.system.databases import connect_postgres
+from pipeline.system.effects import system
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping

@@ -30,7 +30,6 @@ from pipeline.cli.wording.bars import shown
 from pipeline.cli.wording.console import say
 from pipeline.clips.decoders import Decoders
 from pipeline.durable import make_folder
-from pipeline.effects import SystemShelf
 from pipeline.errors import InputError
 from pipeline.ledger.opening import LEASE_S
 from pipeline.ledger.reader import reading
@@ -45,6 +44,7 @@ from pipeline.runner.money import KeptQuotes
 from pipeline.runner.progress import Progress
 from pipeline.runner.reconcile import OnChange, compare, refuse_undecided, write_plan
 from pipeline.runner.stop import Stop
+from pipeline.system.locks import SystemShelf
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Container, Iterable, Mapping

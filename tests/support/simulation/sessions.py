@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from pipeline.effects import connect_postgres
 from pipeline.ledger.postgres.address import Address
 from pipeline.ledger.postgres.connection import PostgresDatabase, quoted
+from pipeline.system.databases import connect_postgres
 
 if TYPE_CHECKING:
     from tests.support.simulation.process import Process
