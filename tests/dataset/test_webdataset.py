@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import tarfile
 from dataclasses import dataclass, replace
+from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -51,10 +52,10 @@ def on_disk(batch: Path, keys: Sequence[str], size: int = 900) -> list[Row]:
 
 
 def built(batch: Path, part: Path, rows: Sequence[Row], options: Options) -> Build:
-    build = Build(SystemFiles(), batch, part)
+    build = Build(SystemFiles(), batch, part, Random())
     build.begin("plan")
     for piece in work(build, Selection(rows=tuple(rows)), options):
-        piece()
+        piece(build)
     return build
 
 
