@@ -301,6 +301,13 @@ class Writer(Questions):
     def release(self, keys: Sequence[tuple[str, int]]) -> None:
         """Let whoever comes first have some items that this run has and that wait to be submitted."""
 
+    def has_in_hand(self, item_id: str, revision: int) -> bool:  # noqa: ARG002
+        """Tell whether this run works on an item."""
+        return True
+
+    def lay_down(self, item_id: str, revision: int) -> None:
+        """Let whoever comes first go on with an item that this run has, in whatever state it is."""
+
     def at_work(self) -> set[int]:
         """Return the epochs of the runs at work."""
         return {self.epoch}

@@ -248,6 +248,7 @@ async def test_answers_that_a_dead_worker_saved_are_taken_in_by_the_next(shared_
 
         assert (await other.job("fox", 1)).job_id == "op-9"
         assert not machine.folder.emergency_of(one.epoch).exists()
+        assert [job.item_id for job in await other.take_over([S.SUBMITTED])] == ["fox"], "somebody must look at it"
 
 
 async def test_an_answer_that_comes_after_its_doubt_settles_it(shared_machine: SharedMachine) -> None:
@@ -269,6 +270,7 @@ async def test_an_answer_that_comes_after_its_doubt_settles_it(shared_machine: S
 
         assert (await other.job("fox", 1)).job_id == "op-1"
         assert machine.kinds("fox")[-1] == "doubt_adopted"
+        assert [job.item_id for job in await other.take_over([S.SUBMITTED])] == ["fox"], "somebody must look at it"
         assert (await other.job("deer", 1)).state is S.SUBMIT_IN_DOUBT, "of two attempts, nobody knows which answered"
         assert "op-2" in machine.folder.emergency_of(one.epoch).read_text()
         assert any(sentence.startswith("fox is in doubt no more") for sentence in machine.told)

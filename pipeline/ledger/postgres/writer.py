@@ -309,6 +309,17 @@ class SharedWriter(Writer):
         with self._transaction() as database:
             database.executemany(query, [(self.epoch, *key) for key in keys])
 
+    def has_in_hand(self, item_id: str, revision: int) -> bool:
+        """Tell whether this worker has an item."""
+        query = "SELECT 1 FROM item WHERE id = ? AND revision = ? AND owner = ?"
+        return bool(self._ask(query, (item_id, revision, self.epoch)))
+
+    def lay_down(self, item_id: str, revision: int) -> None:
+        """Let whoever comes first, this worker included, go on with an item that it has, in whatever state it is."""
+        with self._transaction() as database:
+            query = "UPDATE item SET owner = NULL WHERE id = ? AND revision = ? AND owner = ?"
+            database.execute(query, (item_id, revision, self.epoch))
+
     def undecoded(self) -> list[tuple[str, int]]:
         """Return the finished jobs with a clip that no decoder has seen, and that no other worker sees to."""
         return self._unseen_to(rows.undecoded)
