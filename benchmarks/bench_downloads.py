@@ -1,8 +1,8 @@
 """Downloads: verified, hashed and durable clips, beside `curl --parallel` (none of the three) and `dd` to the disk.
 
-usage: bench_downloads.py
+usage: bench_downloads.py [CLIPS [ROUNDS [MIB]]]
 
-The same server process on loopback, which sends with sendfile(2); 60 clips of 5 MiB, eight at a time, in turns. Each
+The same server process on loopback, which sends with sendfile(2); clips of 5 MiB, eight at a time, in turns. Each
 counted run comes right after one of the same kind that is not counted: where a virtual machine gives free memory back
 to its host, the first one to fill the page cache would pay for all.
 """
@@ -21,16 +21,18 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.processes import run, served
 from benchmarks.tables import machine, median, show
 from pipeline.clips.download import DownloadLimits, collect
-from pipeline.effects import system
 from pipeline.providers.exchange import Opened
 from pipeline.providers.http import Wire
 from pipeline.providers.origin import origin_of
+from pipeline.system.effects import system
 from tests.support.mp4s import minimal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-CLIPS, SIZE_BYTES, AT_ONCE, TIMES = 60, 5 << 20, 8, 5
+GIVEN = [int(word) for word in sys.argv[1:]]
+CLIPS, TIMES, MIB = *GIVEN, *(60, 5, 5)[len(GIVEN) :]
+SIZE_BYTES, AT_ONCE = MIB << 20, 8
 CURL = "curl --parallel, 8 at once"
 
 
@@ -77,7 +79,7 @@ def dd(sync: str) -> Callable[[str, Path], float]:
     """Return a way to write the same with dd."""
 
     def write(_: str, folder: Path) -> float:
-        loop = f"for n in $(seq {CLIPS}); do dd if=/dev/zero of={folder}/$n bs=1M count=5 {sync} status=none; done"
+        loop = f"for n in $(seq {CLIPS}); do dd if=/dev/zero of={folder}/$n bs=1M count={MIB} {sync} status=none; done"
         return run(["sh", "-c", loop]).cpu_s
 
     return write
@@ -125,7 +127,7 @@ def main() -> None:
         for way, runs in taken.items()
     ]
     columns = ("", "MB/s", "x curl", "CPU ms a clip")
-    show(f"{CLIPS} clips of {SIZE_BYTES >> 20} MiB, median of {TIMES}", columns, rows)
+    show(f"{CLIPS} clips of {MIB} MiB, median of {TIMES}", columns, rows)
     for name in missing:
         print(f"{name} is not installed; its row is left out.")
 

@@ -22,11 +22,11 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.tables import machine, median, show
-from pipeline.effects import system
 from pipeline.jobs.event import Event
 from pipeline.jobs.state import EventKind as E
 from pipeline.ledger.store import Ledger
 from pipeline.paths import BatchFolder
+from pipeline.system.effects import system
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -13,15 +13,19 @@ import sqlite3
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmarks.tables import machine, median, show
-from pipeline.effects import Effects, system
 from pipeline.jobs.event import Event
 from pipeline.jobs.state import EventKind
 from pipeline.ledger.database import WRITER_PRAGMAS
 from pipeline.ledger.store import Ledger
 from pipeline.runner.reconcile import NothingKnown, write_plan
+from pipeline.system.effects import system
 from tests.support.batches import items
+
+if TYPE_CHECKING:
+    from pipeline.effects import Effects
 
 WRITERS = (1, 64, 1000)
 EVENTS = {1: 300, 64: 6400, 1000: 10_000}

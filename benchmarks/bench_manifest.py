@@ -29,7 +29,7 @@ WAYS = {
         "assert read_manifest(Path(path))[0]"
     ),
     "clipmill: plan": (
-        "from pathlib import Path; from pipeline.effects import system; "
+        "from pathlib import Path; from pipeline.system.effects import system; "
         "from pipeline.planning.plan import offline_providers, plan_file; "
         "plan_file(Path(path), offline_providers(system()))"
     ),

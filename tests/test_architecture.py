@@ -27,6 +27,7 @@ LAYERS = (  # each line may import only from the lines below it
     {"storage"},
     {"providers", "clips"},
     {"durable", "names", "pages", "paths"},
+    {"system"},
     {"errors", "effects"},
 )
 BESIDE = {"sandbox": {"errors", "effects", "durable"}}

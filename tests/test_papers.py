@@ -23,7 +23,6 @@ from docs.state_machine import page
 from pipeline import __version__
 from pipeline.cli.main import COMMANDS, clipmill
 from pipeline.clips.acceptance import Acceptance
-from pipeline.effects import system
 from pipeline.errors import Exit
 from pipeline.jobs.job import Clip, CostIs, Job
 from pipeline.jobs.state import ClipState, EventKind, State
@@ -37,6 +36,7 @@ from pipeline.providers.base import Capabilities, GenerationRequest, Provider
 from pipeline.providers.registry import find_provider, provider_names
 from pipeline.runner.lane import IN_FLIGHT
 from pipeline.sandbox.settings import Fault
+from pipeline.system.effects import system
 from tests import test_architecture as architecture
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline.effects import PIECES_MOST, SystemFiles
+from pipeline.system.files import PIECES_MOST, SystemFiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 F = TypeVar("F", bound=Any)
 
 
 def money_options(command: F) -> F:
     """Add `--max-cost` and `--yes`."""
-    command = click.option(
+    command = click.option("--yes", is_flag=True, help="Answer the question about the cost with yes.")(command)
+    return click.option(
         "--max-cost",
         type=click.FloatRange(min=0),
         metavar="USD",
         help="Spend at most this much on the batch, ever; instead of the manifest's max_cost_usd.",
     )(command)
-    return click.option("--yes", is_flag=True, help="Answer the question about the cost with yes.")(command)
 
 
 def allow_inputs_option(command: F) -> F:
@@ -52,12 +55,6 @@ def store_option(command: F) -> F:
 def ledger_options(command: F) -> F:
     """Add `--ledger` and `--lease`."""
     command = click.option(
-        "--ledger",
-        metavar="ADDRESS",
-        help="Share the ledger with other workers, in PostgreSQL: postgresql://USER@HOST/DATABASE. The folder's name "
-        "is the batch's there; the password belongs into PGPASSWORD or ~/.pgpass.",
-    )(command)
-    return click.option(
         "--lease",
         type=click.FloatRange(min=1),
         default=30.0,
@@ -65,18 +62,41 @@ def ledger_options(command: F) -> F:
         metavar="SECONDS",
         help="With a shared ledger: others take over from this worker when it is silent for so long.",
     )(command)
+    return click.option(
+        "--ledger",
+        metavar="ADDRESS",
+        help="Share the ledger with other workers, in PostgreSQL: postgresql://USER@HOST/DATABASE. The folder's name "
+        "is the batch's there; the password belongs into PGPASSWORD or ~/.pgpass.",
+    )(command)
 
 
 def engine_options(command: F) -> F:
     """Add `--engine`, `--workers` and `--address`."""
+    command = _address_option(command)
     command = click.option(
+        "--workers", type=click.IntRange(min=1), metavar="N", help="With --engine: how many; 2 where nothing is said."
+    )(command)
+    return click.option(
         "--engine",
         type=click.Choice(["ray"]),
         help="Have several workers carry the batch out, on the machines of a Ray cluster; with a shared ledger.",
     )(command)
-    command = click.option(
-        "--workers", type=click.IntRange(min=1), metavar="N", help="With --engine: how many; 2 where nothing is said."
-    )(command)
+
+
+def task_options(what: str) -> Callable[[F], F]:
+    """Add `--engine` and `--address` to a command whose work is done in pieces; `what` says which, for the help."""
+
+    def add(command: F) -> F:
+        return click.option(
+            "--engine",
+            type=click.Choice(["ray"]),
+            help=f"Have {what} on the machines of a Ray cluster, which share the folder.",
+        )(_address_option(command))
+
+    return add
+
+
+def _address_option(command: F) -> F:
     return click.option(
         "--address",
         metavar="ADDRESS",

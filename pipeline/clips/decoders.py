@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from pipeline.clips.probe import LIMIT_S, DecodeFacts, decode
-from pipeline.effects import SystemFiles
 from pipeline.errors import DiskRefused
+from pipeline.system.files import SystemFiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -13,7 +13,7 @@ between frames; a decoder that hangs within one frame is stopped by `decoders`, 
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from pipeline.clips.impression import Ear, Eye
@@ -80,7 +80,7 @@ class DecodeFacts:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """Return the facts that `to_json` told; what a later version adds is passed over."""
-        return cls(**{field.name: value[field.name] for field in fields(cls) if field.name in value})
+        return cls(**{name: value[name] for name in cls.__slots__ if name in value})
 
 
 def can_decode() -> bool:

@@ -4,6 +4,11 @@ A format says which clips are to lie where and which files are to be written; a 
 beside the destination and remembers the size and the digest of each. What was there already from a build that was cut
 short is held against its digest and kept. `finish` gives the folder its name. All of it blocks, and is meant for
 threads.
+
+Every file is written in a folder of unfinished ones and gets its name when it is durable and whole. That folder's name
+is new each time a build begins or goes on, and whoever begins, goes on or finishes takes the earlier ones away. So
+several processes can do pieces of one build, and the same piece twice: what one that was given up for dead still
+writes gets no name any more.
 """
 
 from __future__ import annotations
@@ -12,9 +17,10 @@ import hashlib
 import json
 import stat
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.clips.publish import verify_file
@@ -24,6 +30,7 @@ from pipeline.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
+    from random import Random
 
     from pipeline.dataset.rows import Row, Selection
     from pipeline.effects import Files
@@ -32,6 +39,8 @@ INDEX: Final = "index.json"
 """What tells an export of ours from anything else, and what it holds; written last."""
 PLAN: Final = ".plan"
 """What tells a folder in which a build was cut short, and which one it was."""
+STAGE, SWEPT = ".unfinished-", ".swept"
+"""How the names of folders of unfinished files begin, and what one is called while it is removed."""
 JUNK: Final = frozenset({".DS_Store"})
 """What a system leaves behind in folders that somebody looked into."""
 READ_BYTES: Final = 1 << 20
@@ -55,8 +64,10 @@ class Written:
 
 CLIPS_AT_ONCE: Final = 32
 """Copied by one piece of work: enough that handing it to a thread costs nothing."""
-Work = Callable[[], int]
-"""A piece of an export that can be done beside the others; it returns how many bytes of clips it has dealt with."""
+Work = Callable[["Build"], int]
+"""A piece of an export that can be done beside the others, twice too, and in another process: it can be pickled.
+
+It is given the build, and returns how many bytes of clips it has dealt with."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,14 +93,25 @@ class ClipChanged(InputError):
 
 
 class Build:
-    """The mutable state is the files that have been written, by name."""
+    """The mutable state is the files that have been written, by name, and how many were begun."""
 
-    def __init__(self, files: Files, batch: Path, part: Path) -> None:
-        """`batch` is the folder with the clips, `part` the one that is built in."""
+    def __init__(self, files: Files, batch: Path, part: Path, random: Random, stage: Path | None = None) -> None:
+        """Make a build, or let one more process take part in one that another has begun.
+
+        Args:
+            files: the disk.
+            batch: the folder with the clips.
+            part: the one that is built in.
+            random: makes names that nobody else has.
+            stage: where the other puts what is unfinished.
+        """
         self.files = files
         self.batch = batch
         self.part = part
+        self.stage = stage or part / f"{STAGE}{random.getrandbits(64):016x}"
         self.written: dict[str, Written] = {}
+        self._mine = f"{random.getrandbits(64):016x}"
+        self._begun = count()
 
     def begin(self, plan: str) -> None:
         """Make the folder; one in which another build was cut short is emptied first.
@@ -98,13 +120,18 @@ class Build:
             InputError: something else bears its name. DiskRefused: the disk said no.
         """
         marker = self.part / PLAN
-        if self.files.exists(self.part) and not _is_ours(self.files, self.part, marker, plan):
-            clear(self.files, self.part)
+        if self.files.exists(self.part):
+            is_same = _is_ours(self.files, self.part, marker, plan)
+            self._sweep()
+            if not is_same:
+                clear(self.files, self.part)
         make_folder(self.files, self.part)
         if not self.files.exists(marker):
             with told_as_disk_refused(f"write {marker}"):
                 write_durably(self.files, marker, plan.encode())
             sync_folder(self.files, self.part)
+        with told_as_disk_refused(f"create the folder {self.stage}"):
+            self.files.make_folder(self.stage)
 
     def folder(self, name: str) -> None:
         """Make a folder within the export."""
@@ -119,19 +146,28 @@ class Build:
         """
         total = 0
         for row, name in placed:
-            target = self.part / name
-            if not self._is_there(target, row, link=link):
-                self._link(row, target) if link else self._copy(row, target)
+            if not self._is_there(self.part / name, row, link=link):
+                self._link(row, name) if link else self._copy(row, name)
             self._note(Written(name=name, size_bytes=row.size_bytes, sha256=row.sha256))
             total += row.size_bytes
         return total
 
+    @contextmanager
+    def unfinished(self, name: str) -> Iterator[Path]:
+        """Yield where to write a file; when the block ends it gets its name, over whatever bears that.
+
+        Raises:
+            DiskRefused: the disk said no, in the block too.
+        """
+        target = self.part / name
+        with told_as_disk_refused(f"write {target}"):
+            path = self.stage / f"{self._mine}-{next(self._begun)}"
+            yield path
+            self.files.replace(path, target)
+
     def write(self, name: str, data: bytes, **more: Any) -> None:
         """Write a file, durable on return but for its name. Raises DiskRefused."""
-        path = self.part / name
-        with told_as_disk_refused(f"write {path}"):
-            with suppress(FileNotFoundError):
-                self.files.unlink(path)
+        with self.unfinished(name) as path:
             write_durably(self.files, path, data)
         self._note(Written(name=name, size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest(), more=more))
 
@@ -139,15 +175,21 @@ class Build:
         """Remember a file that a format has written by itself."""
         self._note(Written(name=name, size_bytes=size_bytes, sha256=sha256, more=more))
 
+    def take(self, written: Iterable[Written]) -> None:
+        """Remember the files that another process has written for this build."""
+        for each in written:
+            self._note(each)
+
     def finish(self, index: Mapping[str, Any]) -> None:
         """Write the index, make every name durable, and let go of the marker: the folder may be given its name.
 
         Raises:
             DiskRefused: the disk said no.
         """
+        self._sweep()
         expected = set(self.written) | {PLAN}
         for name in list(tree(self.files, self.part)):
-            if name not in expected:  # a part of a file that was cut short
+            if name not in expected:  # left by an earlier version
                 with told_as_disk_refused(f"remove {self.part / name}"):
                     self.files.unlink(self.part / name)
         lines = [self.written[name].to_json() for name in sorted(self.written)]
@@ -172,12 +214,23 @@ class Build:
             raise ClipChanged(row.source)
         return data
 
+    def _sweep(self) -> None:
+        """Take every folder of unfinished files away from whoever may still write there, and remove it."""
+        swept = self.part / SWEPT
+        with told_as_disk_refused(f"remove what is unfinished in {self.part}"):
+            for name in self.files.names(self.part):
+                if name == SWEPT:
+                    clear(self.files, swept)
+                elif name.startswith(STAGE):
+                    self.files.replace(self.part / name, swept)  # at once: nobody finds a file there by its old name
+                    clear(self.files, swept)
+
     def _note(self, written: Written) -> None:
         assert written.name not in self.written, written.name
         self.written[written.name] = written
 
     def _is_there(self, target: Path, row: Row, *, link: bool) -> bool:
-        """Tell whether an earlier build put the clip there; anything else that bears the name is removed."""
+        """Tell whether an earlier build put the clip there."""
         with told_as_disk_refused(f"look at {target}"):
             if not self.files.exists(target):
                 return False
@@ -187,31 +240,31 @@ class Build:
                 with told_as_disk_refused(f"write {target}"):
                     self.files.fsync_file(target)
             return True
-        with told_as_disk_refused(f"remove {target}"):
-            self.files.unlink(target)
         return False
 
-    def _link(self, row: Row, target: Path) -> None:
+    def _link(self, row: Row, target: str) -> None:
         source = self.batch / row.source
         if not verify_file(self.files, source, row.sha256, row.size_bytes):
             raise ClipChanged(row.source)
-        try:
-            self.files.link(source, target)
-        except OSError as error:
-            raise InputError(
-                f"{source} cannot be linked to {target}: {error.strerror}. Leave --link out to have the clips copied."
-            ) from error
+        with self.unfinished(target) as path:
+            try:
+                self.files.link(source, path)
+            except OSError as error:
+                raise InputError(
+                    f"{source} cannot be linked to {self.part / target}: {error.strerror}. Leave --link out to have "
+                    "the clips copied."
+                ) from error
 
-    def _copy(self, row: Row, target: Path) -> None:
+    def _copy(self, row: Row, target: str) -> None:
         if row.size_bytes <= READ_BYTES:
             data = self.bytes_of(row)
-            with told_as_disk_refused(f"write {target}"):
-                write_durably(self.files, target, data)
+            with self.unfinished(target) as path:
+                write_durably(self.files, path, data)
             return
         source = self.batch / row.source
         digest = hashlib.sha256()
-        with told_as_disk_refused(f"copy {source} to {target}"):
-            descriptor = self.files.create(target)
+        with self.unfinished(target) as path:
+            descriptor = self.files.create(path)
             try:
                 for piece in pieces(self.files, source, row.source):
                     digest.update(piece)
@@ -220,7 +273,6 @@ class Build:
             finally:
                 self.files.close(descriptor)
             if digest.hexdigest() != row.sha256:
-                self.files.unlink(target)
                 raise ClipChanged(row.source)
 
 
@@ -230,7 +282,7 @@ def clip_work(build: Build, selection: Selection, *, link: bool) -> Iterator[Wor
         build.folder(split)
         for first in range(0, len(rows), CLIPS_AT_ONCE):
             placed = [(row, f"{split}/{row.key}.mp4") for row in rows[first : first + CLIPS_AT_ONCE]]
-            yield partial(build.clips, placed, link=link)
+            yield partial(Build.clips, placed=placed, link=link)
 
 
 def pieces(files: Files, path: Path, source: str) -> Iterator[bytes]:
@@ -275,7 +327,7 @@ def clear(files: Files, folder: Path) -> None:
         DiskRefused: the disk said no.
     """
     with told_as_disk_refused(f"remove {folder}"):
-        for name in files.names(folder):
+        for name in sorted(files.names(folder), key=PLAN.__eq__):  # what tells that it is ours goes last
             path = folder / name
             if stat.S_ISDIR(path.lstat().st_mode):
                 clear(files, path)

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline import __version__
 from pipeline.dataset.build import INDEX, Build, Options
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from pipeline.dataset.build import Work
     from pipeline.dataset.rows import Selection
-    from pipeline.effects import Effects, Files
+    from pipeline.effects import Effects, Files, Threads
 
 VERSION = 1
 """Of the index and of what the formats make of the same rows; raise it when either changes."""
@@ -58,13 +58,39 @@ class Exported:
     """Of all of it."""
 
 
-async def export(order: Order, effects: Effects, told: Callable[[int], None]) -> Exported:
+class Hands(Protocol):
+    """Who does the pieces of work, several at once."""
+
+    at_once: int
+
+    async def do(self, work: Work, build: Build) -> int:
+        """Do a piece; the build then knows what was written. Return how many bytes of clips it has dealt with.
+
+        Raises:
+            InputError: a clip is not what was published. DiskRefused: the disk said no.
+        """
+
+
+class OwnHands:
+    """The threads of this process."""
+
+    at_once = AT_ONCE
+
+    def __init__(self, threads: Threads) -> None:
+        self._threads = threads
+
+    async def do(self, work: Work, build: Build) -> int:  # noqa: D102
+        return await self._threads.run(work, build)
+
+
+async def export(order: Order, effects: Effects, told: Callable[[int], None], hands: Hands | None = None) -> Exported:
     """Make an export, or find that it is there.
 
     Args:
         order: what is wanted.
-        effects: files, and the threads that the work is done in.
+        effects: files, and threads.
         told: called with the number of bytes of clips that were dealt with, again and again.
+        hands: who does the pieces of work; None for threads of this process.
 
     Raises:
         InputError: the destination holds something else, or a clip is not what was published.
@@ -77,9 +103,9 @@ async def export(order: Order, effects: Effects, told: Callable[[int], None]) ->
     if earlier is not None and earlier.get("plan") == plan:
         return Exported(fresh=False, size_bytes=_size_bytes(order.dest, earlier["files"], files))
     form = format_of(order.form)
-    build = Build(files, order.batch, place.part)
+    build = Build(files, order.batch, place.part, effects.random)
     await threads.run(build.begin, plan)
-    await _do(form.work(build, order.selection, order.options), effects, told)
+    await _do(form.work(build, order.selection, order.options), build, hands or OwnHands(threads), told)
     first = next(iter(order.selection.splits))
     shards = sum(name.startswith(f"{first}/clips-") for name in build.written)
     loading = form.LOADING.format(dest=order.dest.name, split=first, last=max(shards - 1, 0))
@@ -118,7 +144,7 @@ def plan_of(order: Order) -> str:
     return digest.hexdigest()
 
 
-async def _do(work: Iterator[Work], effects: Effects, told: Callable[[int], None]) -> None:
+async def _do(work: Iterator[Work], build: Build, hands: Hands, told: Callable[[int], None]) -> None:
     """Do pieces of work, a few at once.
 
     Raises:
@@ -129,14 +155,14 @@ async def _do(work: Iterator[Work], effects: Effects, told: Callable[[int], None
     async def one_after_the_other() -> None:
         for piece in work:
             try:
-                told(await effects.threads.run(piece))
+                told(await hands.do(piece, build))
             except (InputError, DiskRefused) as error:
                 failed.append(error)
             if failed:
                 return
 
     async with asyncio.TaskGroup() as group:
-        for _ in range(AT_ONCE):
+        for _ in range(hands.at_once):
             group.create_task(one_after_the_other())
     if failed:
         raise failed[0]

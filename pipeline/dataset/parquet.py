@@ -40,7 +40,7 @@ def work(build: Build, selection: Selection, options: Options) -> Iterator[Work]
     types = types_of(selection.rows)
     yield from clip_work(build, selection, link=options.link)
     for split, rows in selection.splits.items():
-        yield partial(_table, build, split, rows, types)
+        yield partial(_table, split=split, rows=rows, types=types)
 
 
 def _table(build: Build, split: str, rows: Sequence[Row], types: dict[str, type]) -> int:

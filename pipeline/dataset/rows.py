@@ -56,6 +56,8 @@ TYPES: Final[Mapping[str, type]] = {
 }
 """The columns of `MEANINGS` that are no text."""
 
+_encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
@@ -183,7 +185,7 @@ def _row(job: Job, clip: Clip, shares: Shares, metadata: Mapping[str, Any]) -> R
         "revision": job.revision,
         "clip": clip.index,
         "negative_prompt": str(parameters.get("negative_prompt") or ""),
-        "parameters": json.dumps(shown(parameters), ensure_ascii=False, sort_keys=True),
+        "parameters": _encode(shown(parameters)),
         "provider_job_id": job.job_id,
         "cost_usd": _share_usd(job),
         "cost_is": job.cost_is.value,
@@ -204,16 +206,25 @@ def _row(job: Job, clip: Clip, shares: Shares, metadata: Mapping[str, Any]) -> R
 
 def _without_gaps(rows: Sequence[Row]) -> list[Row]:
     """Return rows without a None: in columns of ours what is nothing of its type, in the metadata's empty text."""
-    names = rows[0].columns if rows else ()
-    filled = {name: _filled(name, [row.columns[name] for row in rows]) for name in names}
+    changed: dict[str, Sequence[Any]] = {}
+    for name in rows[0].columns if rows else ():
+        values = [row.columns[name] for row in rows]
+        filled = _filled(name, values)
+        if filled != values:
+            changed[name] = filled
+    if not changed:
+        return list(rows)
     return [
-        replace(row, columns={name: values[place] for name, values in filled.items()}) for place, row in enumerate(rows)
+        replace(row, columns={**row.columns, **{name: values[place] for name, values in changed.items()}})
+        for place, row in enumerate(rows)
     ]
 
 
 def _filled(name: str, values: Sequence[Any]) -> Sequence[Any]:
     if name not in MEANINGS:
         return without_gaps(values)
+    if None not in values:
+        return values
     nothing = TYPES.get(name, str)()
     return [nothing if value is None else value for value in values]
 

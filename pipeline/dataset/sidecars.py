@@ -27,8 +27,8 @@ def work(build: Build, selection: Selection, options: Options) -> Iterator[Work]
     yield from clip_work(build, selection, link=options.link)
     for split, rows in selection.splits.items():
         for first in range(0, len(rows), CLIPS_AT_ONCE):
-            yield partial(_captions, build, split, rows[first : first + CLIPS_AT_ONCE])
-        yield partial(_table, build, split, rows)
+            yield partial(_captions, split=split, rows=rows[first : first + CLIPS_AT_ONCE])
+        yield partial(_table, split=split, rows=rows)
 
 
 def _captions(build: Build, split: str, rows: Sequence[Row]) -> int:

@@ -27,7 +27,7 @@ def work(build: Build, selection: Selection, options: Options) -> Iterator[Work]
     """Yield the pieces of work that make the export, all but its card and its index."""
     yield from clip_work(build, selection, link=options.link)
     for split, rows in selection.splits.items():
-        yield partial(_metadata, build, split, rows)
+        yield partial(_metadata, split=split, rows=rows)
 
 
 def _metadata(build: Build, split: str, rows: Sequence[Row]) -> int:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Final
@@ -50,6 +50,7 @@ SIZE_AT, TIME_AT, SUM_AT, TYPE_AT = 124, 136, 148, 156
 """A header of a member without a name, and where its size, its time, its sum and its type begin (POSIX ustar)."""
 PLAIN_SUM: Final = sum(NOTHING[NAME_MOST:SIZE_AT] + NOTHING[TIME_AT:SUM_AT] + b" " * 8 + NOTHING[TYPE_AT:])
 """What the parts that all members share add to the sum of a header, for which the sum itself counts as blanks."""
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def work(build: Build, selection: Selection, options: Options) -> Iterator[Work]:
@@ -57,7 +58,7 @@ def work(build: Build, selection: Selection, options: Options) -> Iterator[Work]
     for split, rows in selection.splits.items():
         build.folder(split)
         for number, shard in enumerate(shards(rows, options)):
-            yield partial(_shard, build, f"{split}/clips-{number:06}.tar", shard)
+            yield partial(_shard, name=f"{split}/clips-{number:06}.tar", rows=shard)
 
 
 def shards(rows: Sequence[Row], options: Options) -> Iterator[list[Row]]:
@@ -97,7 +98,7 @@ def _around(row: Row) -> tuple[bytes, bytes]:
 
 
 def _columns(row: Row) -> bytes:
-    return json.dumps(dict(row.columns), ensure_ascii=False).encode()
+    return _encode(dict(row.columns)).encode()
 
 
 def _member(name: str, data: bytes) -> bytes:
@@ -140,19 +141,15 @@ def _read(build: Build, name: str) -> tuple[int, str]:
 
 
 def _write(build: Build, name: str, rows: Sequence[Row]) -> tuple[int, str]:
-    path, files = build.part / name, build.files
-    part = path.with_name(f".{path.name}")
-    with told_as_disk_refused(f"write {path}"):
-        with suppress(FileNotFoundError):
-            files.unlink(part)
-        descriptor = files.create(part)
+    files = build.files
+    with build.unfinished(name) as path:
+        descriptor = files.create(path)
         try:
             with closing(_ahead(_gathered(_ended(_content(build, rows))))) as content:
                 size_bytes, sha256 = _pour(files, descriptor, chain.from_iterable(content))
         finally:
             files.close(descriptor)
-        files.replace(part, path)
-    sync_folder(files, path.parent)
+    sync_folder(files, (build.part / name).parent)
     return size_bytes, sha256
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 MICRO = 1_000_000
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
 JOB_COLUMNS = "id, revision, request, record"
+CLIP_COLUMNS = "item_id, revision, idx, state, part, file, sha256, size_bytes, facts, warnings, copy, remote"
 UNCLEANED = "state = 'done' AND coalesce(json_extract(record, '$.cleanup'), 'none') = 'none'"
 """Done, and the vendor was not asked to delete its copies."""
 INSERT_ITEM = """
@@ -85,30 +86,42 @@ def clip_row(job: Job, clip: Clip, event: Event) -> dict[str, Any]:
 
 def read_jobs(database: Database, where: str, values: Sequence[Any] = ()) -> Iterator[Job]:
     """Yield the jobs that a WHERE clause (of ours, never of the user's) selects, with their clips."""
-    query = f"SELECT {JOB_COLUMNS} FROM item {where}"  # noqa: S608 - the clause is a literal of the calling code
-    for item_id, revision, request, record in database.execute(query, values):
-        clips = [
-            clip_from_json(
-                {
-                    "index": idx,
-                    "state": state,
-                    "part": part,
-                    "file": file,
-                    "sha256": sha256,
-                    "size_bytes": size_bytes,
-                    "facts": json.loads(facts),
-                    "warnings": json.loads(warnings),
-                    "copy": copy,
-                    "remote": json.loads(remote),
-                }
-            )
-            for idx, state, part, file, sha256, size_bytes, facts, warnings, copy, remote in database.execute(
-                "SELECT idx, state, part, file, sha256, size_bytes, facts, warnings, copy, remote FROM clip "
-                "WHERE item_id = ? AND revision = ? ORDER BY idx",
-                (item_id, revision),
-            )
-        ]
-        yield job_from_json({**json.loads(record), "request": json.loads(request)}, clips)
+    items = database.execute(f"SELECT {JOB_COLUMNS} FROM item {where}", values).fetchall()  # noqa: S608 - as said
+    clips: dict[tuple[str, int], list[Clip]] = {}
+    chosen = f"(item_id, revision) IN (SELECT id, revision FROM item {where})"  # noqa: S608 - as said
+    of_these = f"SELECT {CLIP_COLUMNS} FROM clip WHERE {chosen} ORDER BY item_id, revision, idx"  # noqa: S608 - as said
+    for item_id, revision, *clip in database.execute(of_these, values):
+        clips.setdefault((item_id, revision), []).append(_read_clip(*clip))
+    for item_id, revision, request, record in items:
+        yield job_from_json({**json.loads(record), "request": json.loads(request)}, clips.get((item_id, revision), ()))
+
+
+def _read_clip(
+    index: int,
+    state: str,
+    part: str,
+    file: str,
+    sha256: str,
+    size_bytes: int,
+    facts: str,
+    warnings: str,
+    copy: str,
+    remote: str,
+) -> Clip:
+    return clip_from_json(
+        {
+            "index": index,
+            "state": state,
+            "part": part,
+            "file": file,
+            "sha256": sha256,
+            "size_bytes": size_bytes,
+            "facts": json.loads(facts),
+            "warnings": json.loads(warnings),
+            "copy": copy,
+            "remote": json.loads(remote),
+        }
+    )
 
 
 def undecoded(database: Database) -> list[tuple[str, int]]:

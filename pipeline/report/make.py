@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pipeline.jobs.job import Clip, Job
     from pipeline.ledger.reader import Reader
     from pipeline.paths import BatchFolder
+    from pipeline.report.thumbnails import Draws
 
 HEAD_BYTES = 4096
 """The mark of a page of ours stands within them."""
@@ -52,6 +53,7 @@ async def make_report(
     *,
     next_command: str,
     begun: Callable[[int], Callable[[], object]],
+    pencils: Draws | None = None,
 ) -> Made:
     """Write the page of a batch, which may be being run. The old page stays until the new one is whole.
 
@@ -60,6 +62,7 @@ async def make_report(
         effects: the outside world.
         next_command: what the batch waits for, as a command; empty where nothing is left to do.
         begun: told how many clips there are; returns what is called after each.
+        pencils: who draws the thumbnails; None for threads of this process.
 
     Raises:
         InputError: there is no ledger, Jinja2 is missing, or a file of the user's bears the page's name.
@@ -73,7 +76,7 @@ async def make_report(
             jobs = list(reader.jobs())
             clips = [clip for job in jobs for clip in job.clips if clip.state is ClipState.DONE]
             make_folder(effects.files, folder.thumbnails)
-            thumbnails = await make_thumbnails(clips, folder, effects, begun(len(clips)))
+            thumbnails = await make_thumbnails(clips, folder, effects, begun(len(clips)), pencils)
             report = report_of(folder, effects, reader, jobs, thumbnails, next_command)
             write_atomically(effects.files, folder.report, render(report))
     return Made(path=folder.report, items=len(jobs), clips=len(clips), thumbnails=len(thumbnails))

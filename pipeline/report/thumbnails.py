@@ -14,7 +14,7 @@ from __future__ import annotations
 import importlib.util
 import io
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from pipeline.clips.readable import Readable
 from pipeline.durable import write_atomically
@@ -52,16 +52,45 @@ def thumbnail_name(clip: Clip) -> str:
     return f"thumbnails/{PurePosixPath(clip.file).stem}-{clip.sha256[:NAMED_BY]}.webp"
 
 
+class Draws(Protocol):
+    """Who draws, several at once."""
+
+    at_once: int
+
+    async def draw(self, clip: Path) -> bytes:
+        """Return a small WebP of a clip; empty where it is gone or cannot be decoded."""
+
+
+class Pencils:
+    """The threads of this process; they need the extra `media`."""
+
+    at_once = TOGETHER
+
+    def __init__(self, effects: Effects) -> None:
+        import av  # noqa: F401 - once, before threads do
+        import PIL.WebPImagePlugin  # noqa: F401
+
+        self._effects = effects
+
+    async def draw(self, clip: Path) -> bytes:  # noqa: D102
+        return await self._effects.threads.run(picture_of, self._effects.files, clip, self._effects.clock.monotonic)
+
+
 async def make_thumbnails(
-    clips: Iterable[Clip], folder: BatchFolder, effects: Effects, advanced: Callable[[], object]
+    clips: Iterable[Clip],
+    folder: BatchFolder,
+    effects: Effects,
+    advanced: Callable[[], object],
+    pencils: Draws | None = None,
 ) -> dict[str, str]:
-    """Make the thumbnails that are missing, in threads, where the extra `media` is installed.
+    """Make the thumbnails that are missing, where the extra `media` is installed.
 
     Args:
         clips: finished clips.
         folder: the batch's folder; its `thumbnails/` is there.
         effects: files, threads and the clock.
         advanced: called after each clip.
+        pencils: who draws; None for threads of this process.
 
     Returns:
         The address of each thumbnail that there is, by its clip's final name. A clip that is gone or cannot be decoded
@@ -73,17 +102,16 @@ async def make_thumbnails(
     import asyncio
 
     made: dict[str, str] = {}
-    can_make = can_make_thumbnails()
-    if can_make:
-        import av  # noqa: F401 - once, before threads do
-        import PIL.WebPImagePlugin  # noqa: F401
+    if pencils is None and can_make_thumbnails():
+        pencils = Pencils(effects)
 
     async def make(clip: Clip) -> None:
         name = thumbnail_name(clip)
-        there = effects.files.exists(folder.root / name) or (
-            can_make and await effects.threads.run(_make, effects, folder.root / clip.file, folder.root / name)
-        )
-        if there:
+        is_there = effects.files.exists(folder.root / name)
+        if not is_there and pencils is not None and (picture := await pencils.draw(folder.root / clip.file)):
+            await effects.threads.run(write_atomically, effects.files, folder.root / name, picture)
+            is_there = True
+        if is_there:
             made[clip.file] = address(name)
         advanced()
 
@@ -94,18 +122,11 @@ async def make_thumbnails(
     waiting = list(clips)[::-1]
     try:
         async with asyncio.TaskGroup() as group:
-            for _ in range(TOGETHER):
+            for _ in range(pencils.at_once if pencils else 1):
                 group.create_task(make_all(waiting))
     except ExceptionGroup as failed:
         raise failed.exceptions[0] from None  # a full disk refuses them all alike
     return made
-
-
-def _make(effects: Effects, clip: Path, target: Path) -> bool:
-    picture = picture_of(effects.files, clip, effects.clock.monotonic)
-    if picture:
-        write_atomically(effects.files, target, picture)
-    return bool(picture)
 
 
 def picture_of(files: Files, path: Path, monotonic: Callable[[], float]) -> bytes:

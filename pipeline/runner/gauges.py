@@ -6,12 +6,12 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from pipeline.jobs.state import IN_DOUBT
-from pipeline.runner.meter import Family, Labels, Type, labels_of
+from pipeline.runner.meter import Among, Family, Labels, Type, labels_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from pipeline.ledger.reader import Totals
+    from pipeline.ledger.tallies import Totals
     from pipeline.runner.lane import Lane
     from pipeline.runner.uploading import Uploading
 
@@ -49,19 +49,25 @@ def lane_families(lanes: Mapping[str, Lane]) -> Iterator[Family]:
             left.append(("", whose, remaining_s))
         if name in progress.binding:
             waits.append(("", {**whose, "limit": progress.binding[name].value}, 1.0))
-    yield _gauge("clipmill_in_flight", "Jobs at the provider.", in_flight)
-    yield _gauge("clipmill_in_flight_limit", "The most jobs that may be at the provider at once.", most)
-    yield _gauge("clipmill_calls_limit_per_second", "How often a call may be made, on the average of a minute.", rates)
-    yield _gauge("clipmill_remaining_seconds", "About how long the provider's items will take.", left)
-    yield _gauge("clipmill_waiting", "1 for the limit that the run waits for.", waits)
+    each, of_all = Among.EACH, Among.MOST
+    yield _gauge("clipmill_in_flight", "Jobs at the provider.", in_flight, each)
+    yield _gauge("clipmill_in_flight_limit", "The most jobs that may be at the provider at once.", most, each)
+    says = "How often a call may be made, on the average of a minute."
+    yield _gauge("clipmill_calls_limit_per_second", says, rates, of_all)
+    yield _gauge("clipmill_remaining_seconds", "About how long the provider's items will take.", left, of_all)
+    yield _gauge("clipmill_waiting", "1 for the limit that the run waits for.", waits, of_all)
 
 
 def upload_families(uploading: Uploading) -> Iterator[Family]:
     """Yield what is still to be uploaded, and whether the store lets it."""
     yield _gauge("clipmill_items_to_upload", "Finished items whose clips go to the store.", [("", {}, uploading.left)])
     down = float(uploading.down_since is not None or bool(uploading.stopped))
-    yield _gauge("clipmill_store_down", "1 while the store cannot be reached, or refuses.", [("", {}, down)])
+    yield _gauge(
+        "clipmill_store_down", "1 while the store cannot be reached, or refuses.", [("", {}, down)], Among.MOST
+    )
 
 
-def _gauge(name: str, says: str, samples: Sequence[tuple[str, Mapping[str, str], float]]) -> Family:
-    return Family(name=name, type=Type.GAUGE, says=says, samples=samples)
+def _gauge(
+    name: str, says: str, samples: Sequence[tuple[str, Mapping[str, str], float]], among: Among = Among.ADDED
+) -> Family:
+    return Family(name=name, type=Type.GAUGE, says=says, samples=samples, among=among)

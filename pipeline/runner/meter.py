@@ -46,6 +46,17 @@ class Type(StrEnum):
     """A sum and how many it is of, since the run began."""
 
 
+class Among(StrEnum):
+    """What the numbers of several workers on one batch are together."""
+
+    ADDED = "added"
+    """Each has a part of it."""
+    MOST = "most"
+    """It is one thing, of which each knows something."""
+    EACH = "each"
+    """Each one's own, told apart by a label."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Family:
     """Numbers of one name."""
@@ -56,6 +67,8 @@ class Family:
     says: str
     samples: Sequence[tuple[str, Mapping[str, str], float]]
     """Each with what is added to the name, labels and value."""
+    among: Among = Among.ADDED
+    """What becomes of it where several workers tell theirs."""
 
 
 COUNTERS = {

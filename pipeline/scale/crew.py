@@ -8,6 +8,7 @@ leases, and a worker whose lease is lost can write nothing.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pipeline.clips.decoders import Decodes
     from pipeline.effects import Clock
     from pipeline.runner.stop import Stop
+    from pipeline.scale.figures import Figures, Teller, Told
 
     MakesDecoders = Callable[[int], AbstractAsyncContextManager[Decodes]]
 
@@ -27,6 +29,10 @@ AGAIN_MOST = 20
 """How often one worker is begun anew. Whatever kills it more often is not cured by one more time."""
 REMINDED_EVERY_S = 1.0
 """How often a crew that is to stop is told so: a worker that is begun anew meanwhile has not heard it."""
+HEARD_EVERY_S = 2.0
+"""How often a worker is asked for its figures, where somebody wants them."""
+HEARD_WITHIN_S = 10.0
+"""A worker that has not answered by then is dead, or being begun anew."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +51,8 @@ class Ended:
     """What it had to tell the user."""
     again: bool = False
     """Whether it was only too slow for its lease, so that it may begin anew."""
+    told: Told | None = None
+    """Its figures at the end; None where it never began."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +65,14 @@ class Lent:
 class Work(Protocol):
     """What every worker does: a function that any process can find by its name, with values that can be sent."""
 
-    async def __call__(self, lent: Lent, stop: Stop, decoders: MakesDecoders, /) -> Ended:
+    async def __call__(self, lent: Lent, stop: Stop, decoders: MakesDecoders, teller: Teller, /) -> Ended:
         """Work on the batch until nothing is left to do.
 
         Args:
             lent: what it may use, and may tell nobody.
             stop: asked when the crew is to stop.
             decoders: makes what decodes clips, so many at once.
+            teller: is to know its figures.
 
         Returns:
             How it ended; it raises nothing.
@@ -83,6 +92,9 @@ class Worker(Protocol):
     async def stop(self, asked: int, signal: int) -> None:
         """Have it know that the user asked so often to stop; the same may be told again. Raises WorkerLost."""
 
+    async def tell(self) -> Told | None:
+        """Return its figures; None where it has not begun. Raises WorkerLost."""
+
 
 class Engine(Protocol):
     """Where workers come from."""
@@ -94,12 +106,20 @@ class Engine(Protocol):
 class Crew:
     """So many workers of one engine. The mutable state is in them."""
 
-    def __init__(self, engine: Engine, size: int, clock: Clock, note: Callable[[str], None]) -> None:
-        """`note` is given sentences for the user."""
+    def __init__(
+        self,
+        engine: Engine,
+        size: int,
+        clock: Clock,
+        note: Callable[[str], None],
+        figures: Figures | None = None,
+    ) -> None:
+        """`note` is given sentences for the user, and `figures` what the workers tell of theirs, where wanted."""
         self._engine = engine
         self._size = size
         self._clock = clock
         self._note = note
+        self._figures = figures
 
     async def go(self, stop: Stop) -> Sequence[Ended]:
         """Follow every worker to its end; return how each ended."""
@@ -109,22 +129,50 @@ class Crew:
 
     async def _follow(self, number: int, stop: Stop) -> Ended:
         worker = self._engine.hire(number)
-        reminding = asyncio.get_running_loop().create_task(self._remind(worker, stop))
+        loop = asyncio.get_running_loop()
+        beside = {loop.create_task(self._remind(worker, stop)), loop.create_task(self._hear(number, worker))}
         try:
             ended = await worker.work()
             for _ in range(AGAIN_MOST):
                 if not ended.again or stop.asked:
                     break
+                self._take(number, ended)
                 self._note(f"Worker {number} was silent for longer than its lease, and begins anew.")
                 ended = await worker.work()
         except WorkerLost as lost:
             ended = Ended(paused_because=(f"Worker {number} is lost. {lost}",))
         finally:
-            reminding.cancel()
-            await asyncio.wait({reminding})
+            for each in beside:
+                each.cancel()
+            await asyncio.wait(beside)
+        self._take(number, ended)
         for note in ended.notes:
             self._note(note)
         return ended
+
+    def _take(self, number: int, ended: Ended) -> None:
+        """Take the last figures of a worker that came to an end."""
+        if self._figures is not None:
+            if ended.told is not None:
+                self._figures.hear(number, ended.told)
+            self._figures.miss(number)
+
+    async def _hear(self, number: int, worker: Worker) -> None:
+        """Have a worker tell its figures, again and again."""
+        if self._figures is None:
+            return
+        with suppress(WorkerLost):  # whoever follows its work says so
+            while True:
+                asked = asyncio.get_running_loop().create_task(worker.tell())
+                try:
+                    if not (await asyncio.wait({asked}, timeout=HEARD_WITHIN_S))[0]:
+                        self._figures.miss(number)
+                    told = await asked
+                finally:
+                    asked.cancel()
+                if told is not None:
+                    self._figures.hear(number, told)
+                await self._clock.sleep(HEARD_EVERY_S)
 
     async def _remind(self, worker: Worker, stop: Stop) -> None:
         """Tell a worker to stop as soon as the user asks, as often as the user asks, and again and again."""

@@ -1,4 +1,4 @@
-"""Ray as the engine: each worker is an actor, and the decoding of each clip a task.
+"""Ray as the engine: each worker is an actor. What a process of the cluster does on its own is in `tasks`.
 
 An actor whose process or node dies is started again by Ray, on another node where it must be, and its work is begun
 anew. Ray makes no promise that the first has ended when the second begins, and needs none here (`crew`). Facts about
@@ -13,48 +13,41 @@ an argument of its own, and small.
 
 from __future__ import annotations
 
-import asyncio
-import atexit
 import io
 import logging
 import os
 import re
 import socket
 from contextlib import contextmanager, redirect_stdout
-from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-from pipeline.clips.decoders import Decoders
-from pipeline.clips.probe import DecodeFacts, can_decode
-from pipeline.errors import DiskRefused, InputError
+from pipeline.errors import InputError
 from pipeline.runner.stop import Stop
 from pipeline.scale.crew import AGAIN_MOST, WorkerLost
+from pipeline.scale.figures import Teller
+from pipeline.scale.tasks import RayDecoders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pipeline.scale.crew import Ended, Lent, Work
+    from pipeline.scale.figures import Told
 
 log = logging.getLogger(__name__)
 
 WORKER_CPUS = 0.001
 """A worker waits for others nearly all the time. It is not nothing, so that a node to which its owner gave no
 processors, as to the head of a large cluster, gets no workers."""
-DECODING_CPUS = 0.9
-"""So that a node of one processor has room for a task beside workers."""
-DECODING_MOST = 8
-"""Clips that one worker has decoded at once, or waiting for a processor of the cluster."""
 OBJECTS_BYTES = 80 << 20
 """Ray's least, nearly: nothing large goes through its store of objects."""
 NO_CPU = (
-    "No node of the cluster has a processor to offer; workers wait for one that has. The head of a small cluster may "
-    "have some: ray start --head --num-cpus N"
+    "No node of the cluster has a processor to offer, and the work waits for one that has. The head of a small cluster "
+    "may have some: ray start --head --num-cpus N"
 )
 CLIENTS = "ray://"
 NO_CLIENTS = (
-    "ray:// leads through a proxy of Ray's, and keys do not go there. Run this command on a node of the cluster, with "
-    "--address auto."
+    "ray:// leads through a proxy of Ray's, and neither keys nor clips go there. Run this command on a node of the "
+    "cluster, with --address auto."
 )
 KNOCK_S = 10.0
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -62,14 +55,19 @@ INSTALL = "--engine ray needs Ray; install it with: pip install 'clipmill[ray]'"
 
 
 class ClipmillWorker:
-    """A worker's process, as Ray knows it. The mutable state is how often it was told to stop."""
+    """A worker's process, as Ray knows it. The mutable state is how often it was told to stop, and what it tells."""
 
     def __init__(self) -> None:
         self._stop = Stop()
+        self._teller = Teller()
 
     async def work(self, work: Work, lent: Lent) -> Ended:
         """Work to the end."""
-        return await work(lent, self._stop, RayDecoders)
+        return await work(lent, self._stop, RayDecoders, self._teller)
+
+    async def tell(self) -> Told | None:
+        """Tell its figures."""
+        return self._teller.tell()
 
     async def stop(self, asked: int, signal: int) -> None:
         """Be told to stop, so often in all."""
@@ -91,6 +89,10 @@ class RayWorker:
 
     async def stop(self, asked: int, signal: int) -> None:  # noqa: D102
         await _heard(self._actor.stop.remote(asked, signal))
+
+    async def tell(self) -> Told | None:  # noqa: D102
+        told: Told | None = await _heard(self._actor.tell.remote())
+        return told
 
 
 async def _heard(answer: Any) -> Any:
@@ -126,13 +128,11 @@ class RayEngine:
 
 
 @contextmanager
-def cluster(address: str | None, work: Work, lent: Lent) -> Iterator[RayEngine]:
-    """Connect to a cluster, or start one on this machine alone; let it go at the end, with all workers.
+def connected(address: str | None) -> Iterator[None]:
+    """Connect to a cluster, or start one on this machine alone; let it go at the end, with all that it does for us.
 
     Args:
         address: `auto` or HOST:PORT; None for one of this machine's own.
-        work: what the workers are to do.
-        lent: what they may use, and may tell nobody.
 
     Raises:
         InputError: Ray is not installed, or the cluster cannot be reached, or only through its proxy.
@@ -160,7 +160,7 @@ def cluster(address: str | None, work: Work, lent: Lent) -> Iterator[RayEngine]:
         log.warning(NO_CPU)
     try:
         with redirect_stdout(_Logged()):  # Ray prints there, at any moment; it is for results
-            yield RayEngine(work, lent)
+            yield
     finally:
         ray.shutdown()
 
@@ -180,84 +180,3 @@ class _Logged(io.TextIOBase):
             if line.strip():
                 log.info("Ray: %s", line.strip())
         return len(text)
-
-
-class RayDecoders:
-    """Decodes clips wherever in the cluster a processor is free, and here where others do not see the file.
-
-    The mutable state is `_elsewhere`: whether others are asked at all.
-    """
-
-    def __init__(self, at_once: int) -> None:
-        import ray
-
-        self.at_once = max(at_once, min(DECODING_MOST, int(ray.cluster_resources().get("CPU", 1))))
-        self._here = Decoders(at_once)
-        self._decode_there = ray.remote(num_cpus=DECODING_CPUS, max_retries=1)(decode_there)
-        self._elsewhere = True
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._here.__aexit__()
-
-    async def decode(self, path: Path) -> DecodeFacts:
-        """Decode a clip to its last frame. Raises DiskRefused where the file or the decoder cannot be had."""
-        from ray.exceptions import RayError
-
-        if self._elsewhere:
-            try:
-                told = await self._decode_there.remote(str(path), _seen(path))
-            except (RayError, OSError):
-                told = None  # a node died, or the file is not to be had, which is found out here
-            else:
-                self._elsewhere = told is not None
-            if told is not None:
-                if "refused" in told:
-                    raise DiskRefused(told["refused"])
-                return DecodeFacts.from_json(told)
-        return await self._here.decode(path)
-
-
-def _seen(path: Path) -> tuple[int, int]:
-    """Return what tells a file from another of the same name on another machine: its size, and when it was written."""
-    status = path.stat()
-    return status.st_size, status.st_mtime_ns
-
-
-def decode_there(path: str, seen: tuple[int, int]) -> dict[str, Any] | None:
-    """Decode a clip in a process beside this one, which has no keys and may hang or crash.
-
-    Args:
-        path: the clip's.
-        seen: what `_seen` says of it where it was asked for.
-
-    Returns:
-        The facts as JSON; `refused` with a sentence where it could not be decoded; None where nothing decodes here, or
-        the file is not here, or is another one of the same name.
-    """
-    try:
-        is_it = _seen(Path(path)) == seen
-    except OSError:
-        return None
-    if not is_it or not can_decode():
-        return None
-    loop, decoders = _decoders()
-    try:
-        return loop.run_until_complete(decoders.decode(Path(path))).to_json()
-    except DiskRefused as refused:
-        return {"refused": str(refused)}
-
-
-@cache
-def _decoders() -> tuple[asyncio.AbstractEventLoop, Decoders]:
-    """Return this process's own; Ray gives one process task after task."""
-    loop, decoders = asyncio.new_event_loop(), Decoders(1)
-    atexit.register(_end, loop, decoders)
-    return loop, decoders
-
-
-def _end(loop: asyncio.AbstractEventLoop, decoders: Decoders) -> None:
-    loop.run_until_complete(decoders.__aexit__())
-    loop.close()

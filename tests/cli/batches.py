@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from pipeline.effects import system
 from pipeline.jobs.event import Event
 from pipeline.jobs.state import EventKind
 from pipeline.ledger.store import Ledger
 from pipeline.paths import BatchFolder
+from pipeline.system.effects import system
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline.effects import system
 from pipeline.ledger.lock import only_process
 from pipeline.paths import BatchFolder
+from pipeline.system.effects import system
 from tests.cli.batches import Item, make_batch
 from tests.cli.front_door import call
 from tests.cli.vendors import PRICE_USD, Shop, charged_usd, job_of

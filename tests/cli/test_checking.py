@@ -9,8 +9,8 @@ import pytest
 
 from pipeline.cli.running.checking import Checking, keep, kept_file, read_kept
 from pipeline.cli.running.settings import BatchSettings
-from pipeline.effects import system
 from pipeline.providers.venice.provider import Venice
+from pipeline.system.effects import system
 from tests.cli.front_door import call, run
 from tests.planning.fakes import png
 

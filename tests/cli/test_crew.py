@@ -16,6 +16,7 @@ from pipeline.errors import Exit, InputError
 from pipeline.names import Names
 from pipeline.runner.stop import Stop
 from pipeline.scale.crew import Lent
+from pipeline.scale.figures import Teller
 from tests.cli.front_door import call, command_line
 from tests.support import postgres
 
@@ -65,15 +66,6 @@ def test_a_crew_does_not_rehearse(manifest: Path) -> None:
     assert "clipmill sandbox" in said.err
 
 
-def test_the_figures_of_a_crew_are_not_told_by_the_one_that_has_none(manifest: Path, tmp_path: Path) -> None:
-    dsn = "postgresql://127.0.0.1:1/none"
-    said = call(
-        *("run", manifest, "-o", tmp_path / "b", "--engine", "ray", "--ledger", dsn, "--metrics", tmp_path / "m.prom")
-    )
-    assert said.code == Exit.BAD_INPUT
-    assert "--metrics" in said.err
-
-
 @pytest.mark.parametrize(("workers", "address"), [(2, None), (None, "auto")])
 def test_what_is_for_an_engine_is_refused_without_one(workers: int | None, address: str | None) -> None:
     with pytest.raises(InputError, match="--engine ray"):
@@ -104,14 +96,14 @@ def test_an_errand_can_be_sent_to_another_process(tmp_path: Path) -> None:
 
 async def test_a_worker_of_another_version_does_nothing(tmp_path: Path) -> None:
     errand = Errand(order=an_order(tmp_path / "none"), version="0.0.0")
-    ended = await run_errand(errand, Lent({}), Stop(), no_decoders)
+    ended = await run_errand(errand, Lent({}), Stop(), no_decoders, Teller())
     assert ended.code is Exit.BAD_INPUT
     assert "0.0.0" in ended.said
     assert not (tmp_path / "none").exists()
 
 
 async def test_an_error_of_a_worker_comes_back_as_a_value(tmp_path: Path) -> None:
-    ended = await run_errand(Errand(order=an_order(tmp_path / "new")), Lent({}), Stop(), no_decoders)
+    ended = await run_errand(Errand(order=an_order(tmp_path / "new")), Lent({}), Stop(), no_decoders, Teller())
     assert ended.code is Exit.BAD_INPUT
     assert "never planned" in ended.said
 
@@ -121,8 +113,8 @@ async def test_a_worker_opens_the_ledger_with_the_password_that_it_is_lent(tmp_p
     with closing(postgres.Server()) as server:
         server.ask_for_password("canary-word")
         order = replace(an_order(tmp_path / "new"), ledger=server.dsn)
-        without = await run_errand(Errand(order=order), Lent({}), Stop(), no_decoders)
-        lent = await run_errand(Errand(order=order), Lent({"PGPASSWORD": "canary-word"}), Stop(), no_decoders)
+        without = await run_errand(Errand(order=order), Lent({}), Stop(), no_decoders, Teller())
+        lent = await run_errand(Errand(order=order), Lent({"PGPASSWORD": "canary-word"}), Stop(), no_decoders, Teller())
     assert without.code is Exit.BAD_INPUT
     assert "password" in without.said
     assert "never planned" in lent.said, lent.said

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import pytest
 
 from pipeline.cli.running.descriptors import OWN, make_room, needed
-from pipeline.effects import CONNECTIONS, system_connector
 from pipeline.runner.context import LaneLimits
+from pipeline.system.network import CONNECTIONS, system_connector
 
 
 @dataclass

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pipeline.cli.running.elsewhere import REMEMBERED_MOST, note_folder
-from pipeline.effects import SystemShelf
+from pipeline.system.locks import SystemShelf
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pipeline.cli.running.epoch import begin_epoch
-from pipeline.effects import system
 from pipeline.errors import InputError, StaleWrite
 from pipeline.paths import BatchFolder
+from pipeline.system.effects import system
 from tests.ledger.ledgers import accept, plan, start
 
 if TYPE_CHECKING:

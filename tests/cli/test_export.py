@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pipeline.effects import system
 from pipeline.ledger.reader import reading
 from pipeline.paths import BatchFolder
+from pipeline.system.effects import system
 from tests.cli.batches import Item
 from tests.cli.front_door import call
 from tests.dataset.made import a_batch, everything_below, finished

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline.effects import system
 from pipeline.manifest.schema import schema_text
 from pipeline.planning.plan import offline_providers, plan_file
+from pipeline.system.effects import system
 from tests.cli.front_door import call, run
 from tests.planning.fakes import png
 

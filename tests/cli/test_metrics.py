@@ -40,7 +40,7 @@ clips:
 def test_the_page_lists_every_metric_and_no_other() -> None:
     page = (ROOT / "docs" / "scale.md").read_text().partition("## Metrics")[2]
     told = re.findall(r"^\| `(clipmill_\w+)`", page, flags=re.MULTILINE)
-    sources = ("runner/meter.py", "runner/gauges.py", "cli/running/metrics.py")
+    sources = ("runner/meter.py", "runner/gauges.py", "cli/running/metrics.py", "scale/figures.py")
     code = "".join((ROOT / "pipeline" / name).read_text() for name in sources)
     assert sorted(told) == sorted(set(re.findall(r'"(clipmill_\w*[a-z])"', code)))
 

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline.effects import system
 from pipeline.planning.plan import offline_providers, plan_file
+from pipeline.system.effects import system
 from tests.cli.batches import AT_PROVIDER, DONE, IN_DOUBT, REJECTED, Item, make_batch, planned
 from tests.cli.front_door import run
 

@@ -13,8 +13,8 @@ import pytest
 
 from pipeline.cli.mending.billing import propose
 from pipeline.cli.mending.resolution import Wish
-from pipeline.effects import SystemClock, system
 from pipeline.jobs.state import EventKind
+from pipeline.system.effects import SystemClock, system
 from tests.cli.batches import AT_PROVIDER, IN_DOUBT, Item, accepted, failure, make_batch, one_of_each, started
 from tests.cli.batches import planned as planned_as
 from tests.cli.front_door import call, run

@@ -12,9 +12,9 @@ import pytest
 
 from pipeline.cli.commands.results import results_table
 from pipeline.cli.wording.spreadsheet import HEADER, cell
-from pipeline.effects import system
 from pipeline.ledger.lock import only_process
 from pipeline.paths import BatchFolder
+from pipeline.system.effects import system
 from tests.cli.batches import HOSTILE, Item, make_batch, one_of_each, planned
 from tests.cli.front_door import call, run
 

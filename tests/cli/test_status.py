@@ -14,9 +14,9 @@ import pytest
 
 from pipeline.cli.commands.status import REDRAW_S, one_line, status_text, watch_batches
 from pipeline.cli.standing.standing import is_running, standing_of
-from pipeline.effects import system
 from pipeline.ledger.lock import only_process
 from pipeline.paths import BatchFolder
+from pipeline.system.effects import system
 from tests.cli.batches import AT_PROVIDER, DONE, HOSTILE, IN_DOUBT, Item, make_batch, one_of_each
 from tests.cli.front_door import call, command_line, environment, run
 

@@ -13,12 +13,13 @@ import pytest
 
 from pipeline.cli.running.storing import NO_STORE, STORE, find_store
 from pipeline.cli.secrecy import Discreet, Secrecy
-from pipeline.effects import system, without_keys
 from pipeline.errors import InputError
 from pipeline.jobs.event import Event
 from pipeline.jobs.state import EventKind
 from pipeline.ledger.store import Ledger
 from pipeline.paths import BatchFolder
+from pipeline.system.effects import system
+from pipeline.system.locks import without_keys
 from tests.cli.front_door import call
 from tests.dataset.made import a_batch, finished
 

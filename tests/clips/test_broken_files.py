@@ -10,8 +10,8 @@ import pytest
 from pipeline.clips.acceptance import Acceptance, judge
 from pipeline.clips.mp4 import walk
 from pipeline.clips.probe import decode
-from pipeline.effects import SystemFiles
 from pipeline.errors import BrokenClip
+from pipeline.system.files import SystemFiles
 from tests.support import mp4s
 
 if TYPE_CHECKING:

@@ -15,8 +15,9 @@ import pytest
 
 from pipeline.clips.download import BATCH_BYTES, Collected, DownloadLimits, collect
 from pipeline.clips.mp4 import walk
-from pipeline.effects import SystemFiles, SystemThreads
 from pipeline.errors import BrokenClip, ClipmillError, DiskRefused
+from pipeline.system.files import SystemFiles
+from pipeline.system.threads import SystemThreads
 from tests.support import mp4s
 from tests.support.memory_files import Crash, CrashAt, MemoryFiles
 

@@ -14,11 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.durable import write_atomically
-from pipeline.effects import Files, SystemFiles
+from pipeline.system.files import SystemFiles
 from tests.support.memory_files import Crash, CrashAt, MemoryFiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from pipeline.effects import Files
 
 FOLDER = Path("/work")
 FILE = FOLDER / "file"

@@ -11,8 +11,8 @@ import pytest
 
 from pipeline.clips.mp4 import walk
 from pipeline.clips.probe import DecodeFacts, can_decode, decode
-from pipeline.effects import SystemFiles
 from pipeline.errors import BrokenClip
+from pipeline.system.files import SystemFiles
 from tests.support import mp4s
 from tests.support.memory_files import MemoryFiles
 

@@ -7,14 +7,18 @@ import random
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pipeline.clips.publish import Settled, digest, publish_clip, settle_stored, sweep_parts, verify_file
-from pipeline.effects import Files, SystemFiles
 from pipeline.errors import DiskRefused
 from pipeline.paths import BatchFolder
+from pipeline.system.files import SystemFiles
 from tests.support.memory_files import Crash, CrashAt, MemoryFiles
+
+if TYPE_CHECKING:
+    from pipeline.effects import Files
 
 BATCH = BatchFolder(Path("/batch"))
 FINAL = BATCH.root / BATCH.clip_name("turtle", 0, 1)

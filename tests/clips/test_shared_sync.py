@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline.effects import SharedSync
+from pipeline.system.files import SharedSync
 
 if TYPE_CHECKING:
     from collections.abc import Callable

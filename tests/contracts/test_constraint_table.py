@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pipeline.effects import system
 from pipeline.errors import ProblemsFound, Severity
 from pipeline.planning.plan import offline_providers, plan_file
 from pipeline.providers.base import GenerationRequest
 from pipeline.providers.venice.provider import Venice
 from pipeline.sandbox.venice.catalogue import VENICE_MODELS
 from pipeline.sandbox.venice.rules import queue_issues
+from pipeline.system.effects import system
 from tests.cli.front_door import run
 from tests.contracts.venice_table import CORRECTED, ROWS, Broken, Row, broken, good, prompt_of
 

@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from pipeline.effects import system
 from pipeline.providers.base import GenerationRequest, InputFile
 from pipeline.providers.modelmax.provider import ModelMax
 from pipeline.sandbox.desk import FAIL, REFUSE
 from pipeline.sandbox.settings import Fault, Render, SandboxSettings
+from pipeline.system.effects import system
 from tests.support.batches import ORIGIN, Batch, Vendor, an_item
 from tests.support.simulation.world import World
 

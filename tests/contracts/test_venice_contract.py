@@ -14,13 +14,14 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from pipeline.effects import open_database, system
 from pipeline.providers.answers import Accepted, Catalogue, Deleted, Quoted, Running, Streaming
 from pipeline.providers.base import Account, GenerationRequest, InputFile
 from pipeline.providers.venice.provider import Venice
 from pipeline.sandbox.app import make_app
 from pipeline.sandbox.settings import Render, SandboxSettings
 from pipeline.sandbox.state import open_state
+from pipeline.system.databases import open_database
+from pipeline.system.effects import system
 from tests.contracts.contract import CONTRACT, PAGE, deviations, of_answer, of_request, unlisted
 from tests.contracts.venice_table import MEDIA, ROWS, good, prompt_of
 from tests.sandbox.conftest import FakeClock, InlineThreads

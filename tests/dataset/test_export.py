@@ -20,14 +20,17 @@ from pipeline.dataset.formats import FORMATS
 from pipeline.dataset.rows import select
 from pipeline.dataset.split import Shares
 from pipeline.dataset.where import meeting
-from pipeline.effects import Effects, SystemFiles, system
 from pipeline.errors import InputError
 from pipeline.ledger.reader import reading
 from pipeline.paths import BatchFolder
+from pipeline.system.effects import system
+from pipeline.system.files import SystemFiles
 from tests.dataset.made import a_batch, everything_below, finished
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from pipeline.effects import Effects
 
 NAMES = ("turtle", "wave", "fox", "deer", "zoom", "reef", "test-fox")
 HALVES = Shares(validation=0.3, test=0.3)

@@ -9,9 +9,9 @@ from pipeline.clips.acceptance import Acceptance
 from pipeline.dataset.rows import MEANINGS, TYPES, Selection, select, types_of
 from pipeline.dataset.split import ALL_TRAIN
 from pipeline.dataset.where import meeting, parse
-from pipeline.effects import system
 from pipeline.ledger.reader import reading
 from pipeline.paths import BatchFolder
+from pipeline.system.effects import system
 from tests.cli.batches import REJECTED, Item
 from tests.dataset.made import a_batch, finished
 

@@ -18,12 +18,12 @@ from pipeline.dataset.rows import select
 from pipeline.dataset.split import ALL_TRAIN
 from pipeline.dataset.upload import PATIENCE_S, upload_export
 from pipeline.dataset.where import meeting
-from pipeline.effects import SystemClock, system
 from pipeline.errors import InputError
 from pipeline.ledger.reader import reading
 from pipeline.paths import BatchFolder
 from pipeline.storage.base import StoreDown, StoreRefused
 from pipeline.storage.mark import MARK
+from pipeline.system.effects import SystemClock, system
 from tests.dataset.made import a_batch, finished
 from tests.support.memory_store import URL, Bucket, Fault, MemoryStore
 

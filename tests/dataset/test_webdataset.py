@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import tarfile
 from dataclasses import dataclass, replace
+from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from pipeline.dataset.build import Build, ClipChanged, Options
 from pipeline.dataset.rows import Row, Selection
 from pipeline.dataset.webdataset import RECORD, SYNC_BYTES, _around, _header, _pour, sample_bytes, shards, work
-from pipeline.effects import SystemFiles
+from pipeline.system.files import SystemFiles
 from tests.dataset.made import a_row, bytes_of, everything_below
 
 if TYPE_CHECKING:
@@ -51,10 +52,10 @@ def on_disk(batch: Path, keys: Sequence[str], size: int = 900) -> list[Row]:
 
 
 def built(batch: Path, part: Path, rows: Sequence[Row], options: Options) -> Build:
-    build = Build(SystemFiles(), batch, part)
+    build = Build(SystemFiles(), batch, part, Random())
     build.begin("plan")
     for piece in work(build, Selection(rows=tuple(rows)), options):
-        piece()
+        piece(build)
     return build
 
 

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pipeline.effects import system
 from pipeline.errors import Exit
 from pipeline.jobs.state import LIVE, EventKind
 from pipeline.ledger.reader import reading
 from pipeline.paths import BatchFolder
+from pipeline.system.effects import system
 from tests.cli.front_door import command_line, environment
 from tests.cli.vendors import Shop
 

@@ -92,9 +92,9 @@ class Shared:
             time.sleep(0.02)
 
     def jobs(self) -> list[Job]:
-        from pipeline.effects import system
         from pipeline.ledger.reader import reading
         from pipeline.paths import BatchFolder
+        from pipeline.system.effects import system
 
         with reading(BatchFolder(self.root).ledger, system()) as reader:
             return list(reader.jobs())

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pipeline.effects import system
 from pipeline.ledger.reader import reading
 from pipeline.paths import BatchFolder
+from pipeline.system.effects import system
 from tests.support import s3_servers
 from tests.support.postgres import MISSING, Server, programs
 from tests.support.s3_servers import BUCKET, serving

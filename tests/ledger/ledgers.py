@@ -7,16 +7,19 @@ from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from pipeline.effects import Effects, SystemFiles, open_database, system
 from pipeline.jobs.state import EventKind
 from pipeline.ledger.database import open_writer
 from pipeline.ledger.store import Ledger
+from pipeline.system.databases import open_database
+from pipeline.system.effects import system
+from pipeline.system.files import SystemFiles
 from tests.jobs.histories import HERE, event, planned, price, receipt
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Sequence
     from pathlib import Path
 
+    from pipeline.effects import Effects
     from pipeline.jobs.event import Event
     from pipeline.jobs.job import Job
     from pipeline.ledger.interface import Database

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from pipeline.effects import SystemThreads, connect_postgres
 from pipeline.ledger.postgres.address import bind
 from pipeline.ledger.postgres.connection import PostgresDatabase, translated
 from pipeline.ledger.postgres.layout import open_writer
 from pipeline.ledger.store import Ledger
+from pipeline.system.databases import connect_postgres
+from pipeline.system.threads import SystemThreads
 from tests.ledger.ledgers import Machine
 
 if TYPE_CHECKING:

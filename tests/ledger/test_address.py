@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline.effects import SystemFiles, system
 from pipeline.errors import InputError
 from pipeline.ledger.postgres.address import Address, address_beside, bind, parted
 from pipeline.ledger.reader import reading
 from pipeline.paths import BatchFolder
+from pipeline.system.effects import system
+from pipeline.system.files import SystemFiles
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,12 +9,12 @@ from contextlib import closing
 
 import pytest
 
-from pipeline.effects import SystemFiles
 from pipeline.errors import DiskRefused
 from pipeline.jobs.job import Job
 from pipeline.jobs.state import EventKind, State
 from pipeline.ledger.emergency import BEGINNINGS, RESERVE_BYTES, Emergency
 from pipeline.ledger.store import Ledger
+from pipeline.system.files import SystemFiles
 from tests.jobs.histories import event, receipt
 from tests.ledger.ledgers import Machine, accept, move, plan, start, told
 

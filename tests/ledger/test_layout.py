@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline.effects import open_database
 from pipeline.errors import DiskRefused, InputError, LedgerError
 from pipeline.ledger import rows
 from pipeline.ledger.database import open_reader, open_writer
 from pipeline.ledger.layout import STEPS, fill_moves, version_after
 from pipeline.ledger.reader import Reader
+from pipeline.system.databases import open_database
 from tests.ledger.ledgers import Disk, Machine, accept, plan, start
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ async def test_without_room_for_the_copy_nothing_is_changed(machine: Machine) ->
 DIES_IN_A_STEP = """
 import os, signal, sys
 from pathlib import Path
-from pipeline.effects import system
+from pipeline.system.effects import system
 from pipeline.ledger.database import open_writer
 from pipeline.ledger.layout import STEPS
 

@@ -11,7 +11,8 @@ from pipeline.errors import Exit, StaleWrite
 from pipeline.jobs.state import EventKind, State
 from pipeline.ledger.postgres.connection import ConnectionLost
 from pipeline.ledger.postgres.writer import LeaseLost
-from pipeline.ledger.writer import BEFORE_ALL, OverBudget
+from pipeline.ledger.questions import BEFORE_ALL
+from pipeline.ledger.writer import OverBudget
 from tests.jobs.histories import BEGAN, HERE
 from tests.jobs.histories import told as failed
 from tests.ledger.ledgers import accept, move, plan, start

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline.effects import system
 from pipeline.errors import BatchLocked, DiskRefused, Exit
 from pipeline.ledger.lock import only_process
 from pipeline.paths import BatchFolder
+from pipeline.system.effects import system
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 HOLDS = """
 import sys
 from pathlib import Path
-from pipeline.effects import system
+from pipeline.system.effects import system
 from pipeline.ledger.lock import only_process
 from pipeline.paths import BatchFolder
 with only_process(BatchFolder(Path(sys.argv[1])), system()):

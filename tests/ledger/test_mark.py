@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.effects import SystemFiles
 from pipeline.errors import InputError
 from pipeline.ledger.mark import refuse_restored, write_mark
+from pipeline.system.files import SystemFiles
 from tests.support.memory_files import Crash, CrashAt, CrashKind, MemoryFiles
 
 MARKS = Path("/state/marks")

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline.effects import SystemClock, connect_postgres
 from pipeline.ledger.postgres.budgets import AWAY_S, SharedBudgets, moved
 from pipeline.runner.limits import CUT, UNCOUNTED_WAIT_S, Endpoint, SlidingLog
+from pipeline.system.databases import connect_postgres
+from pipeline.system.effects import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

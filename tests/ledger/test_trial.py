@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline.effects import SystemLocks, system
 from pipeline.errors import DiskRefused, Exit, InputError
 from pipeline.ledger.lock import only_process
 from pipeline.ledger.trial import file_system_of, told_before_anything_is_sent, try_folder
 from pipeline.paths import BatchFolder
+from pipeline.system.effects import system
+from pipeline.system.locks import SystemLocks
 from tests.support.memory_files import Crash, CrashAt, MemoryFiles
 
 if TYPE_CHECKING:

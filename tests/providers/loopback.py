@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pipeline.effects import system
 from pipeline.providers.base import Account, GenerationRequest, InputFile
+from pipeline.system.effects import system
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

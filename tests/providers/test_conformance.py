@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pipeline.effects import system
 from pipeline.errors import Severity
 from pipeline.providers.answers import (
     Accepted,
@@ -29,6 +28,7 @@ from pipeline.providers.answers import (
 )
 from pipeline.providers.base import BilledAt
 from pipeline.providers.origin import check_base_url
+from pipeline.system.effects import system
 from tests.providers.dialect import nobody_listens
 from tests.providers.loopback import CANARY, DROP, MP4, answer, bytes_of, loopback, provided
 

@@ -14,11 +14,11 @@ from typing import Any
 import aiohttp
 import pytest
 
-from pipeline.effects import system
 from pipeline.providers.exchange import Lost, Opened, Reply, Unsent
 from pipeline.providers.http import Wire
 from pipeline.providers.origin import origin_of
 from pipeline.providers.transport import Patience
+from pipeline.system.effects import system
 from tests.providers.loopback import CANARY, DROP, MP4, STALL, Script, answer, bytes_of, loopback
 
 HASTE = Patience(connect_s=0.3, submit_s=0.3, claim_s=0.3, look_s=0.3, gap_s=0.3)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pipeline.effects import system
 from pipeline.errors import Severity
 from pipeline.providers.answers import (
     Accepted,
@@ -33,6 +32,7 @@ from pipeline.providers.answers import (
 from pipeline.providers.base import Account, GenerationRequest
 from pipeline.providers.modelmax.provider import ModelMax
 from pipeline.providers.transport import Patience
+from pipeline.system.effects import system
 from tests.providers.loopback import (
     CANARY,
     DROP,

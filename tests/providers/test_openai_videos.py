@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pipeline.effects import system
 from pipeline.providers.answers import (
     Accepted,
     Ambiguous,
@@ -30,6 +29,7 @@ from pipeline.providers.answers import (
 from pipeline.providers.base import InputFile
 from pipeline.providers.openai_videos.provider import OpenAIVideos, api_root
 from pipeline.providers.openai_videos.request import Encoded, create_fields, encode, size_of
+from pipeline.system.effects import system
 from tests.providers.loopback import MP4, answer, asked, loopback, png, provided
 
 if TYPE_CHECKING:

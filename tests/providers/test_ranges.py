@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pipeline.clips.download import DownloadLimits, collect
-from pipeline.effects import SystemClock, system
 from pipeline.providers.exchange import Opened
 from pipeline.providers.http import Wire
 from pipeline.providers.origin import origin_of
 from pipeline.providers.ranges import Whole, whole_of
+from pipeline.system.effects import SystemClock, system
 from tests.providers.loopback import CANARY, DROP, MP4, Received, Script, answer, bytes_of, loopback
 from tests.support import mp4s
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pipeline.effects import system
 from pipeline.providers.answers import (
     Accepted,
     Ambiguous,
@@ -32,6 +31,7 @@ from pipeline.providers.answers import (
 )
 from pipeline.providers.transport import Patience
 from pipeline.providers.venice.provider import Venice
+from pipeline.system.effects import system
 from tests.providers.loopback import (
     CANARY,
     DROP,

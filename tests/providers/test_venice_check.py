@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from pipeline.effects import system
 from pipeline.errors import Severity
 from pipeline.providers.base import InputFile
 from pipeline.providers.catalogue import table
 from pipeline.providers.venice.provider import Venice
+from pipeline.system.effects import system
 from tests.providers.loopback import asked, png
 
 OFFLINE = Venice(None, system())

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.effects import system
 from pipeline.providers.answers import Deleted, Gone, NotSent, Receipt, Refused, Scope, Throttled, Transient
 from pipeline.providers.transport import Patience
 from pipeline.providers.venice.provider import Venice
+from pipeline.system.effects import system
 from tests.providers.loopback import CANARY, DROP, STALL, Script, answer, loopback, provided
 
 MODEL = "wan-2.6-text-to-video"

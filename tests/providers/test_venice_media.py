@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from pipeline.effects import system
 from pipeline.providers.base import InputFile
 from pipeline.providers.catalogue import table
 from pipeline.providers.venice.provider import Venice
 from pipeline.providers.venice.request import venice_quote_body
+from pipeline.system.effects import system
 from tests.providers.loopback import asked
 
 OFFLINE = Venice(None, system())

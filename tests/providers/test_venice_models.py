@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.effects import system
 from pipeline.providers.catalogue import Deprecation, Model, table
 from pipeline.providers.decode import Malformed
 from pipeline.providers.venice.models import learned, table_of
 from pipeline.providers.venice.provider import Venice
+from pipeline.system.effects import system
 from tests.providers.loopback import asked
 
 VEO = "veo3.1-fast-text-to-video"

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pipeline.effects import SystemFiles, system
 from pipeline.errors import BatchLocked, DiskRefused, InputError
 from pipeline.paths import BatchFolder
 from pipeline.report.make import Made, make_report
+from pipeline.system.effects import system
+from pipeline.system.files import SystemFiles
 from tests.cli.batches import Item, make_batch, one_of_each, planned
 from tests.report.reports import seen
 

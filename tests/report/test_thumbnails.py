@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pipeline.effects import SystemFiles, SystemThreads, system
 from pipeline.errors import DiskRefused
 from pipeline.paths import BatchFolder
 from pipeline.report.thumbnails import LIMIT_S, WIDTH, make_thumbnails, picture_of, thumbnail_name
+from pipeline.system.effects import system
+from pipeline.system.files import SystemFiles
+from pipeline.system.threads import SystemThreads
 from tests.report.reports import clip
 from tests.support import mp4s
 

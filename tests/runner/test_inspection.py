@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pipeline.effects import system
 from pipeline.errors import InputError
 from pipeline.jobs.state import ClipState
 from pipeline.ledger.mark import write_mark
 from pipeline.paths import BatchFolder
 from pipeline.runner.inspection import Inspection, Kind, inspect
 from pipeline.runner.stop import Stop
+from pipeline.system.effects import system
 from tests.cli.batches import REJECTED, E, failure, make_batch, one_of_each
 from tests.cli.batches import Item as WrittenItem
 from tests.support.batches import ROOT, Batch, a_vendor, an_item, items

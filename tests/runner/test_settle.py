@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pipeline.effects import system
 from pipeline.jobs.event import Event
 from pipeline.jobs.job import CostIs
 from pipeline.jobs.record import apply
@@ -30,6 +29,7 @@ from pipeline.runner.settle import (
     retry,
     settle,
 )
+from pipeline.system.effects import system
 
 if TYPE_CHECKING:
     from pipeline.jobs.job import Job

@@ -11,10 +11,10 @@ import aiohttp
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from pipeline.effects import open_database
 from pipeline.sandbox.app import make_app
 from pipeline.sandbox.settings import Render, SandboxSettings
 from pipeline.sandbox.state import State, open_state
+from pipeline.system.databases import open_database
 from tests.contracts.contract import CONTRACT, PAGE, deviations, of_answer, unlisted
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 
-from pipeline.effects import system
 from pipeline.errors import InputError
 from pipeline.sandbox.app import serve
 from pipeline.sandbox.settings import Render, SandboxSettings
+from pipeline.system.effects import system
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -78,7 +78,7 @@ async def test_a_port_that_is_taken_is_refused() -> None:
 CHILD = """
 import asyncio, sys
 from pathlib import Path
-from pipeline.effects import system
+from pipeline.system.effects import system
 from pipeline.sandbox.app import serve
 from pipeline.sandbox.settings import SandboxSettings
 asyncio.run(serve(SandboxSettings(duration_scale=0), effects=system(), port=0, state_file=Path(sys.argv[1]),

@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from pipeline.effects import open_database
 from pipeline.errors import InputError
 from pipeline.sandbox.settings import Fault
 from pipeline.sandbox.state import COUNTS_HELD, CountKind, open_state
+from pipeline.system.databases import open_database
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -132,7 +132,7 @@ def test_counts_are_written_at_close_and_every_so_often(tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from pipeline.effects import open_database
+from pipeline.system.databases import open_database
 from pipeline.sandbox.settings import Provider
 from pipeline.sandbox.state import Charge, ChargeKind, CountKind, open_state
 state = open_state(Path(sys.argv[1]), open_database)

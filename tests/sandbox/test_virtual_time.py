@@ -7,10 +7,10 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from pipeline.effects import open_database
 from pipeline.sandbox.app import make_app
 from pipeline.sandbox.settings import Fault, Render, SandboxSettings
 from pipeline.sandbox.state import open_state
+from pipeline.system.databases import open_database
 from tests.support.simulation.world import World
 
 if TYPE_CHECKING:

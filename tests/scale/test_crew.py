@@ -8,8 +8,18 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from pipeline.errors import Exit
+from pipeline.runner.meter import Family, Type
 from pipeline.runner.stop import Stop
-from pipeline.scale.crew import AGAIN_MOST, REMINDED_EVERY_S, Crew, Ended, WorkerLost
+from pipeline.scale.crew import (
+    AGAIN_MOST,
+    HEARD_EVERY_S,
+    HEARD_WITHIN_S,
+    REMINDED_EVERY_S,
+    Crew,
+    Ended,
+    WorkerLost,
+)
+from pipeline.scale.figures import Figures, Told
 from tests.support.simulation.world import World
 
 Part = Callable[["FakeWorker"], Awaitable[Ended]]
@@ -22,6 +32,8 @@ class FakeWorker:
     begun: int = 0
     asked: list[tuple[int, int]] = field(default_factory=list)
     told: asyncio.Event = field(default_factory=asyncio.Event)
+    reports: int = 0
+    silent_from: int = 1 << 30
 
     async def work(self) -> Ended:
         self.begun += 1
@@ -30,6 +42,17 @@ class FakeWorker:
     async def stop(self, asked: int, signal: int) -> None:
         self.asked.append((asked, signal))
         self.told.set()
+
+    async def tell(self) -> Told | None:
+        self.reports += 1
+        if self.reports >= self.silent_from:
+            await asyncio.Event().wait()
+        return self.report(self.reports)
+
+    def report(self, number: int) -> Told:
+        samples = [("", {}, float(number))]
+        family = Family(name="clipmill_looks_total", type=Type.COUNTER, says="Looks.", samples=samples)
+        return Told(life=f"life-{self.number}-{self.begun}", number=number, families=(family,))
 
 
 class FakeEngine:
@@ -59,7 +82,9 @@ async def until_told(worker: FakeWorker) -> Ended:
     return Ended()
 
 
-def carry_out(engine: FakeEngine, size: int, *, told_at_s: float = 0) -> tuple[list[Ended], list[str]]:
+def carry_out(
+    engine: FakeEngine, size: int, *, told_at_s: float = 0, figures: Figures | None = None
+) -> tuple[list[Ended], list[str]]:
     """Let a crew of an engine go, and tell it to stop after so long; return how each ended and what was said."""
     notes: list[str] = []
     with World(1) as world:
@@ -70,7 +95,7 @@ def carry_out(engine: FakeEngine, size: int, *, told_at_s: float = 0) -> tuple[l
             asked = Stop()
             if told_at_s:
                 asyncio.get_running_loop().call_later(told_at_s, asked.ask, signal.SIGINT)
-            return list(await Crew(engine, size, clock, notes.append).go(asked))
+            return list(await Crew(engine, size, clock, notes.append, figures).go(asked))
 
         return world.finish(world.start(go(), process)), notes
 
@@ -123,3 +148,54 @@ def test_a_worker_that_lost_its_lease_is_not_begun_anew_once_the_user_wants_to_s
     engine = FakeEngine(told_and_slow)
     carry_out(engine, 1, told_at_s=1)
     assert engine.workers[0].begun == 1
+
+
+def numbers(figures: Figures) -> dict[str, float]:
+    """Return the sum of each name's samples."""
+    return {each.name: sum(value for _, _, value in each.samples) for each in figures.families()}
+
+
+def test_nobody_is_asked_for_figures_that_nobody_wants() -> None:
+    engine = FakeEngine(until_told)
+    carry_out(engine, 1, told_at_s=10 * HEARD_EVERY_S)
+    assert engine.workers[0].reports == 0
+
+
+def test_workers_are_heard_while_they_work_and_once_more_at_their_end() -> None:
+    async def at_last(worker: FakeWorker) -> Ended:
+        await worker.told.wait()
+        return Ended(told=worker.report(100))
+
+    figures, seen = Figures(), []
+
+    async def watching(worker: FakeWorker) -> Ended:
+        while not worker.told.is_set():
+            seen.append(numbers(figures))
+            await asyncio.sleep(HEARD_EVERY_S)  # noqa: TID251 - of the simulated world
+        return Ended(told=worker.report(100))
+
+    carry_out(FakeEngine(at_last, watching), 2, told_at_s=10.5 * HEARD_EVERY_S, figures=figures)
+    counts = [each.get("clipmill_looks_total", 0.0) for each in seen]
+    assert counts == sorted(counts)
+    assert counts[-1] >= 18
+    assert seen[-1]["clipmill_worker_at_work"] == 2
+    assert numbers(figures) == {"clipmill_looks_total": 200.0, "clipmill_worker_at_work": 0.0}
+
+
+def test_a_worker_that_does_not_answer_is_not_at_work_and_what_it_did_stays_counted() -> None:
+    figures = Figures()
+    seen: list[dict[str, float]] = []
+
+    async def dead(worker: FakeWorker) -> Ended:
+        worker.silent_from = 3
+        await asyncio.sleep(5 * HEARD_EVERY_S)  # noqa: TID251 - of the simulated world
+        seen.append(numbers(figures))
+        await asyncio.sleep(HEARD_WITHIN_S)  # noqa: TID251
+        seen.append(numbers(figures))
+        return Ended()
+
+    carry_out(FakeEngine(dead), 1, figures=figures)
+    assert seen == [
+        {"clipmill_looks_total": 2.0, "clipmill_worker_at_work": 1.0},
+        {"clipmill_looks_total": 2.0, "clipmill_worker_at_work": 0.0},
+    ]

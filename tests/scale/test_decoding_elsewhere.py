@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline.scale.ray import decode_there
+from pipeline.scale.tasks import decode_there
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 TWICE = """
 import json, sys
 from pathlib import Path
-from pipeline.scale.ray import decode_there
+from pipeline.scale.tasks import decode_there
 path = sys.argv[1]
 status = Path(path).stat()
 print(json.dumps([decode_there(path, (status.st_size, status.st_mtime_ns)) for _ in range(2)]))

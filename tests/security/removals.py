@@ -22,14 +22,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline import effects
 from pipeline.cli import keys, main, secrecy
 from pipeline.cli.commands import run as run_cmd
 from pipeline.cli.running import elsewhere, pricing, rehearsal, session
 from pipeline.cli.standing import history
 from pipeline.cli.wording import console, spreadsheet
 from pipeline.clips import download
-from pipeline.effects import SystemFiles, SystemLocks
 from pipeline.ledger import database, emergency
 from pipeline.ledger.writer import Writer
 from pipeline.manifest import load, validate
@@ -41,6 +39,9 @@ from pipeline.providers.origin import Origin
 from pipeline.providers.venice import provider as venice
 from pipeline.storage import cloud
 from pipeline.storage.base import StoreDown
+from pipeline.system import databases, locks, network
+from pipeline.system import effects as system_effects
+from pipeline.system.files import SystemFiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -209,7 +210,7 @@ def unchecked_tls(patch: Patch) -> None:
         context.verify_mode = ssl.CERT_NONE
         return context
 
-    patch(effects, "tls_context", unchecked)
+    patch(network, "tls_context", unchecked)
 
 
 @removal("T6", "Plain http is taken anywhere.", ADDRESSES + "test_a_key_never_travels_without_tls")
@@ -233,7 +234,7 @@ def environment_trusted(patch: Patch) -> None:
 
 @removal("T7", "TLS secrets go where a variable says.", ADDRESSES + "test_tls_secrets_are_written_nowhere")
 def tls_secrets_written(patch: Patch) -> None:
-    patch(effects, "tls_context", ssl.create_default_context)
+    patch(network, "tls_context", ssl.create_default_context)
 
 
 @removal("T7", "A file of keys may hold anything.", ADDRESSES + "test_a_file_of_keys_cannot_move_the_base_url")
@@ -276,7 +277,7 @@ def names_taken(patch: Patch) -> None:
 
 @removal("T10", "A ledger may be a link.", FILES + "test_a_ledger_that_is_a_link_is_refused_in_a_sentence")
 def any_ledger_file(patch: Patch) -> None:
-    patch(effects, "open_database", opens_anything)
+    patch(system_effects, "open_database", opens_anything)
 
 
 def opens_anything(path: Path) -> sqlite3.Connection:
@@ -289,7 +290,7 @@ def opens_anything(path: Path) -> sqlite3.Connection:
     FILES + "test_what_holds_prompts_or_receipts_is_its_owners_alone",
 )
 def rights_for_everybody(patch: Patch) -> None:
-    patch(effects, "PRIVATE", 0o666)
+    patch(databases, "PRIVATE", 0o666)
     patch(emergency, "PRIVATE", 0o666)
 
 
@@ -449,8 +450,7 @@ def children_with_keys(patch: Patch) -> None:
     SUPPLY + "test_the_child_that_tries_a_lock_has_no_key",
 )
 def lock_child_with_keys(patch: Patch) -> None:
-    patch(effects, "without_keys", dict)
-    assert SystemLocks
+    patch(locks, "without_keys", dict)
 
 
 @removal("T25", "A lock has no hashes.", SUPPLY + "test_every_package_of_a_lock_is_one_version_with_hashes")

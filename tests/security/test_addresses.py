@@ -15,7 +15,6 @@ import pytest
 import trustme
 from aiohttp import web
 
-from pipeline import effects
 from pipeline.cli.keys import environment
 from pipeline.errors import InputError
 from pipeline.providers.answers import Accepted, Claimed, NotSent, Ready, Streaming
@@ -23,6 +22,8 @@ from pipeline.providers.base import Account
 from pipeline.providers.http import Wire
 from pipeline.providers.origin import check_base_url, origin_of
 from pipeline.providers.transport import Patience
+from pipeline.system import network
+from pipeline.system.effects import system
 from tests.providers.dialects import DIALECTS
 from tests.providers.loopback import CANARY, MP4, Received, Script, answer, loopback, provided
 from tests.torture.fuzz_targets import documented
@@ -30,6 +31,7 @@ from tests.torture.fuzz_targets import documented
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
 
+    from pipeline.effects import Effects
     from tests.providers.dialect import Dialect
 
 EASE = Patience(connect_s=30.0, submit_s=30.0, claim_s=30.0, look_s=30.0, gap_s=30.0)
@@ -132,10 +134,10 @@ class Leading(aiohttp.TCPConnector):
 
 
 @contextmanager
-def leading(**ports: int) -> Iterator[effects.Effects]:
+def leading(**ports: int) -> Iterator[Effects]:
     """Make effects in whose network some hosts are this machine; an underscore in a name stands for a dot."""
     hosts = {name.replace("_", "."): port for name, port in ports.items()}
-    made = replace(effects.system(), connector=lambda fresh: Leading(hosts))
+    made = replace(system(), connector=lambda fresh: Leading(hosts))
     try:
         yield made
     finally:
@@ -192,7 +194,7 @@ async def test_a_name_that_leads_into_the_users_network_is_not_connected_to(addr
     async def rebinding(host: str, port: int) -> list[str]:
         return addresses
 
-    made = replace(effects.system(), connector=lambda fresh: Noting())
+    made = replace(system(), connector=lambda fresh: Noting())
     wire = Wire(origin_of("https://v.example"), CANARY, made, download_hosts=(".example",), resolve=rebinding)
     await wire.open_download("https://cdn.example/a.mp4")
     await wire.close()
@@ -242,9 +244,9 @@ async def over_tls(server_side: ssl.SSLContext) -> AsyncIterator[tuple[int, list
 
 async def asked_over(server_side: ssl.SSLContext) -> tuple[object, list[str]]:
     """Send a submit over TLS, trusting `AUTHORITY`; return the answer and the keys that the server saw."""
-    trusting = effects.tls_context()
+    trusting = network.tls_context()
     AUTHORITY.configure_trust(trusting)
-    made = replace(effects.system(), connector=lambda fresh: aiohttp.TCPConnector(ssl=trusting, force_close=fresh))
+    made = replace(system(), connector=lambda fresh: aiohttp.TCPConnector(ssl=trusting, force_close=fresh))
     dialect = DIALECTS[0]
     async with over_tls(server_side) as (port, asked):
         account = Account(key=CANARY, base_url=f"https://localhost:{port}{dialect.path}")
@@ -272,7 +274,7 @@ async def test_a_server_that_proves_its_name_is_asked() -> None:
 
 
 def test_tls_is_never_old_and_never_unchecked() -> None:
-    context = effects.tls_context()
+    context = network.tls_context()
     assert context.minimum_version is ssl.TLSVersion.TLSv1_2
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
@@ -289,7 +291,7 @@ async def test_the_environment_moves_no_request(monkeypatch: pytest.MonkeyPatch,
         for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
             monkeypatch.setenv(name, proxy.url)
         monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
-        wire = Wire(origin_of(server.url), CANARY, effects.system(), patience=EASE)
+        wire = Wire(origin_of(server.url), CANARY, system(), patience=EASE)
         await wire.ask("GET", "/free")
         await wire.close()
         assert [request.headers["authorization"] for request in server.received] == [f"Bearer {CANARY}"]
@@ -298,7 +300,7 @@ async def test_the_environment_moves_no_request(monkeypatch: pytest.MonkeyPatch,
 
 def test_tls_secrets_are_written_nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "secrets.log"))
-    assert effects.tls_context().keylog_filename is None
+    assert network.tls_context().keylog_filename is None
     assert not list(tmp_path.iterdir())
 
 

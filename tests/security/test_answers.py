@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, get_args
 import pytest
 
 from pipeline.clips.download import DownloadLimits, collect
-from pipeline.effects import system
 from pipeline.errors import BrokenClip
 from pipeline.providers.answers import (
     Accepted,
@@ -30,6 +29,7 @@ from pipeline.providers.answers import (
     Transient,
 )
 from pipeline.providers.transport import Patience
+from pipeline.system.effects import system
 from tests.providers.dialects import DIALECTS
 from tests.providers.loopback import CANARY, MP4, Script, answer, loopback, provided
 from tests.support import mp4s

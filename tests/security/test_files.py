@@ -21,7 +21,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.clips.publish import Settled, publish_clip
-from pipeline.effects import SystemFiles, SystemLocks, SystemShelf, open_database, system
 from pipeline.errors import ClipmillError, DiskRefused, InputError, LedgerError, ProblemsFound
 from pipeline.jobs.event import Event
 from pipeline.jobs.state import EventKind
@@ -32,6 +31,10 @@ from pipeline.ledger.store import Ledger
 from pipeline.manifest.validate import read_manifest
 from pipeline.paths import BatchFolder
 from pipeline.planning.plan import make_plan, offline_providers, plan_file
+from pipeline.system.databases import open_database
+from pipeline.system.effects import system
+from pipeline.system.files import SystemFiles
+from pipeline.system.locks import SystemLocks, SystemShelf
 from tests.cli.batches import BEGAN, DONE, Item, accepted, make_batch, planned
 from tests.cli.front_door import call
 
@@ -429,7 +432,7 @@ def test_a_ledger_of_another_user_is_refused() -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can give a file away")
     program = (
-        "import os, sys\nfrom pathlib import Path\nfrom pipeline.effects import open_database\n"
+        "import os, sys\nfrom pathlib import Path\nfrom pipeline.system.databases import open_database\n"
         "os.seteuid(4712)\n"
         "try:\n    open_database(Path(sys.argv[1]))\nexcept PermissionError as error:\n    sys.exit(error.strerror)"
     )

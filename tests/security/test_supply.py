@@ -14,7 +14,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from pipeline.effects import SystemLocks
+from pipeline.system.locks import SystemLocks
 from tests.security.vendors import KEY, call, emulated, manifest_of
 
 if TYPE_CHECKING:

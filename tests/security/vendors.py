@@ -21,11 +21,13 @@ from click.exceptions import ClickException
 from click.testing import CliRunner
 
 from pipeline.cli.main import clipmill, log_handler
-from pipeline.effects import SystemClock, SystemThreads, open_database
 from pipeline.errors import ClipmillError, Exit
 from pipeline.sandbox.app import make_app
 from pipeline.sandbox.settings import Render, SandboxSettings
 from pipeline.sandbox.state import open_state
+from pipeline.system.databases import open_database
+from pipeline.system.effects import SystemClock
+from pipeline.system.threads import SystemThreads
 from tests.cli.front_door import Said
 from tests.providers.dialects import DIALECTS
 

@@ -43,7 +43,8 @@ if TYPE_CHECKING:
     from pipeline.effects import Effects
     from pipeline.jobs.event import Event
     from pipeline.jobs.job import Job
-    from pipeline.ledger.reader import Reader, Summary
+    from pipeline.ledger.reader import Reader
+    from pipeline.ledger.tallies import Summary
     from pipeline.manifest.model import Price
     from pipeline.providers.base import ProviderFactory
     from tests.support.memory_store import Bucket

@@ -61,6 +61,11 @@ class RayCluster:
         """Return the node on which a worker lives; None where it lives on none."""
         return next((node for node in self.nodes if _raylet(node) == _parent_of(pid)), None)
 
+    def at_work(self, task: str) -> list[int]:
+        """Return the processes that do a task at this moment, by the title that Ray gives them."""
+        children = [pid for node in self.nodes for pid in _children_of(_raylet(node))]
+        return [pid for pid in children if _title(pid) == f"ray::{task}"]
+
     def kill_node(self, node: Any) -> None:
         """Let a node die as a machine does: all of its processes at once, with no time for a word."""
         raylet = _raylet(node)
@@ -126,6 +131,13 @@ def resident_bytes(pid: int) -> int:
     found = re.search(r"^Pss:\s+(\d+) kB", text, re.MULTILINE)
     assert found is not None
     return int(found[1]) << 10
+
+
+def _title(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").decode(errors="replace")
+    except OSError:
+        return ""
 
 
 def _raylet(node: Any) -> int:

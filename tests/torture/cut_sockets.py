@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from pipeline.effects import SystemClock, SystemThreads, open_database, system
 from pipeline.providers.modelmax.provider import ModelMax
 from pipeline.providers.transport import Patience
 from pipeline.providers.venice.provider import Venice
@@ -28,6 +27,9 @@ from pipeline.runner.stop import Stop
 from pipeline.sandbox.app import make_app
 from pipeline.sandbox.settings import ClaimBills, Render, SandboxSettings
 from pipeline.sandbox.state import open_state
+from pipeline.system.databases import open_database
+from pipeline.system.effects import SystemClock, system
+from pipeline.system.threads import SystemThreads
 from tests.support.batches import Batch, an_item
 from tests.torture.scenarios import PRICES
 from tests.torture.verdict import Tally, ask, judge

@@ -118,9 +118,9 @@ class Batch:
         shared = ["--ledger", self.ground.server.dsn, "--lease", str(LEASE_S)]
         return [sys.executable, "-m", "pipeline", "run", *of_batch, *shared]
 
-    def start(self, urls: Mapping[str, str], workers: int) -> subprocess.Popen[bytes]:
+    def start(self, urls: Mapping[str, str], workers: int, *options: str) -> subprocess.Popen[bytes]:
         """Start the process that has a crew carry it out."""
-        crew = ["--engine", "ray", "--workers", str(workers), "--address", self.ground.cluster.address]
+        crew = ["--engine", "ray", "--workers", str(workers), "--address", self.ground.cluster.address, *options]
         with self.log.open("ab") as log:
             return subprocess.Popen([*self.command(), *crew], env=self.environ(urls), stdout=log, stderr=log)
 

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any, get_args
 from aiohttp import web
 
 from pipeline.clips.mp4 import ClipFacts, walk
-from pipeline.effects import system
 from pipeline.errors import BrokenClip, ProblemsFound
 from pipeline.manifest.validate import read_manifest
 from pipeline.planning.plan import make_plan, offline_providers
 from pipeline.providers.answers import Accepted, Ambiguous, Claimed, Failed, Running, Streaming
 from pipeline.providers.base import Account
 from pipeline.providers.decode import Malformed, decode_object
+from pipeline.system.effects import system
 from tests.manifest.golden import GOLDEN
 from tests.providers.dialect import UNIONS
 from tests.providers.dialects import DIALECTS

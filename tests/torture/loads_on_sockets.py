@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.processes import KEY, ask, sandbox
 from benchmarks.tables import percentile, show
 from pipeline.durable import make_folder
-from pipeline.effects import SystemClock, SystemFiles, system
 from pipeline.ledger.reader import reading
 from pipeline.ledger.store import Ledger
 from pipeline.paths import BatchFolder
@@ -33,6 +32,8 @@ from pipeline.runner.progress import Progress
 from pipeline.runner.reconcile import NothingKnown, write_plan
 from pipeline.runner.stop import Stop
 from pipeline.sandbox.settings import Fault
+from pipeline.system.effects import SystemClock, system
+from pipeline.system.files import SystemFiles
 from tests.support.batches import an_item
 from tests.torture.load_figures import Figure
 

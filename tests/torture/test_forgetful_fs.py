@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pipeline.durable import make_folder, publish, write_atomically
-from pipeline.effects import SystemFiles
+from pipeline.system.files import SystemFiles
 from tests.torture.forgetful_disk import Change
 from tests.torture.forgetful_fs import Mount, missing_part, mounted
 

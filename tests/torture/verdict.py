@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.clips.mp4 import walk
 from pipeline.clips.publish import verify_file
-from pipeline.effects import SystemFiles, system
 from pipeline.errors import ClipmillError
 from pipeline.jobs.state import IN_DOUBT, ClipState, State
 from pipeline.ledger.reader import reading
 from pipeline.paths import BatchFolder
 from pipeline.providers.base import BilledAt
 from pipeline.providers.registry import find_provider
+from pipeline.system.effects import system
+from pipeline.system.files import SystemFiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

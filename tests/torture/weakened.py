@@ -11,8 +11,8 @@ import os
 from typing import TYPE_CHECKING
 
 from pipeline.cli.main import main
-from pipeline.effects import SystemFiles
 from pipeline.ledger import database
+from pipeline.system.files import SystemFiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -27,11 +27,11 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from pipeline.effects import system
 from pipeline.jobs.state import IN_DOUBT, State
 from pipeline.ledger.postgres.address import Address
 from pipeline.ledger.reader import reading
 from pipeline.paths import BatchFolder
+from pipeline.system.effects import system
 from tests.support.postgres import MISSING, Server, programs
 from tests.torture.verdict import (
     CONCURRENT_BILLING,

@@ -34,7 +34,7 @@ def command(*, folder: Path, repair: bool, store: bool, as_json: bool) -> Exit:
     """
     from pipeline.cli.keys import environment
     from pipeline.cli.mending.repair import check_batch, repair_batch
-    from pipeline.effects import system
+    from pipeline.system.effects import system
 
     effects = system()
     environ = environment(os.environ, Path.cwd())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli.options import json_option
+from pipeline.cli.options import json_option, task_options
 from pipeline.dataset.formats import FORMATS
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ MIB = 1 << 20
 @click.option("--link", is_flag=True, help="Make hard links instead of copies: no space, but one file under two names.")
 @click.option("--shard-clips", type=click.IntRange(min=1), default=10_000, show_default=True, help="Clips in a shard.")
 @click.option("--shard-mib", type=click.IntRange(min=1), default=1024, show_default=True, help="MiB in a shard.")
+@task_options("copies made and shards written")
 @json_option
 def command(
     *,
@@ -49,6 +50,8 @@ def command(
     link: bool,
     shard_clips: int,
     shard_mib: int,
+    engine: str | None,
+    address: str | None,
     as_json: bool,
 ) -> Exit:
     """Make a dataset of the clips in DIR that are finished and that the manifest's `accept` lets pass.
@@ -69,12 +72,13 @@ def command(
     """
     from pipeline.cli.keys import environment
     from pipeline.cli.mending.exporting import Wish, carry_out
+    from pipeline.cli.running.cluster import cluster_wanted
     from pipeline.dataset.build import Options
     from pipeline.dataset.split import ALL_TRAIN, Shares
     from pipeline.dataset.where import parse
-    from pipeline.effects import system
     from pipeline.errors import InputError
     from pipeline.storage.address import is_remote, parse_store
+    from pipeline.system.effects import system
 
     if link and form == "webdataset":
         raise InputError("--link makes no sense with webdataset: its clips lie within the shards.")
@@ -87,6 +91,7 @@ def command(
         shares=Shares.parse(split) if split else ALL_TRAIN,
         where=tuple(parse(text) for text in where),
         options=Options(link=link, shard_clips=shard_clips, shard_bytes=shard_mib * MIB),
+        cluster=cluster_wanted(engine, address),
         as_json=as_json,
     )
     effects = system()

@@ -25,8 +25,8 @@ def command(folder: Path) -> None:
 
     from pipeline.cli.wording.console import put
     from pipeline.durable import make_folder, told_as_disk_refused
-    from pipeline.effects import system
     from pipeline.manifest.schema import schema_text
+    from pipeline.system.effects import system
 
     effects = system()
     _refuse_to_overwrite(folder)

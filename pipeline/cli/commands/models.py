@@ -73,9 +73,9 @@ async def _ask(factory: ProviderFactory) -> tuple[Sequence[ModelInfo] | None, st
 
     from pipeline.cli.keys import environment
     from pipeline.cli.running.checking import keep, kept_file
-    from pipeline.effects import system
     from pipeline.providers.answers import Catalogue
     from pipeline.providers.registry import account_from
+    from pipeline.system.effects import system
 
     name = factory.capabilities.name
     environ = environment(os.environ, Path.cwd())
@@ -117,8 +117,8 @@ def _of_kind(models: Sequence[ModelInfo], kind: str | None) -> Sequence[ModelInf
 def _known(factory: ProviderFactory) -> tuple[str, str | None, Sequence[ModelInfo]]:
     """Return what is known without asking: whether the list was kept or is built in, its date, and the models."""
     from pipeline.cli.running.checking import checking
-    from pipeline.effects import system
     from pipeline.errors import InputError
+    from pipeline.system.effects import system
 
     provider: Any = checking(system(), by_list=True).equipped(factory(None, system()))
     catalogue = getattr(provider, "catalogue", None)

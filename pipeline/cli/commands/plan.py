@@ -41,12 +41,12 @@ def command(manifest: Path, *, quote: bool, allow_inputs: tuple[Path, ...], no_c
     from pipeline.cli.wording.columns import terminal_width
     from pipeline.cli.wording.console import put, put_json, say
     from pipeline.cli.wording.problems import tell_problems
-    from pipeline.effects import system
     from pipeline.errors import Exit, ProblemsFound
     from pipeline.paths import default_root
     from pipeline.planning.plan import plan_file
     from pipeline.runner.lane import IN_FLIGHT
     from pipeline.runner.reconcile import NothingKnown
+    from pipeline.system.effects import system
 
     effects = system()
     by = checking(effects, by_list=not no_catalogue)
@@ -106,12 +106,12 @@ def _with_quotes(plan: Plan, known: Known, effects: Effects, by: Checking) -> Pl
 
     from pipeline.cli.keys import environment
     from pipeline.cli.wording.console import say
-    from pipeline.effects import SystemShelf
     from pipeline.jobs.state import State
     from pipeline.paths import state_folder
     from pipeline.planning.plan import unpriced, with_quotes
     from pipeline.providers.registry import account_from, find_provider
     from pipeline.runner.money import KeptQuotes, ask_quotes
+    from pipeline.system.locks import SystemShelf
 
     wanted = unpriced(plan)
     heads = known.heads([item.id for item in wanted.values()])

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pipeline.cli.options import task_options
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from pipeline.cli.running.cluster import ClusterWanted
     from pipeline.effects import Effects
     from pipeline.report.make import Made
 
@@ -19,7 +22,8 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--open", "opened", is_flag=True, help="Open the page in the browser when it is written.")
-def command(*, folder: Path, opened: bool) -> None:
+@task_options("thumbnails drawn")
+def command(*, folder: Path, opened: bool, engine: str | None, address: str | None) -> None:
     """Write report.html into DIR: what was made, what it cost, how long it took, what went wrong, and every clip.
 
     The page opens from disk and needs nothing but the clips and thumbnails/ beside it. It can be written again at any
@@ -28,13 +32,15 @@ def command(*, folder: Path, opened: bool) -> None:
     \b
     For example:   clipmill report output/coral-reefs --open
     """
+    from pipeline.cli.running.cluster import cluster_wanted
     from pipeline.cli.wording.console import count, put, say
-    from pipeline.effects import system
     from pipeline.report.thumbnails import can_make_thumbnails
+    from pipeline.system.effects import system
 
+    wanted = cluster_wanted(engine, address)
     effects = system()
     try:
-        made = asyncio.run(_make(folder, effects))
+        made = asyncio.run(_make(folder, wanted, effects))
     finally:
         effects.threads.close()
     if made.clips and not can_make_thumbnails():
@@ -52,22 +58,32 @@ def command(*, folder: Path, opened: bool) -> None:
             say("No browser could be started here; open the page by hand.")
 
 
-async def _make(folder: Path, effects: Effects) -> Made:
+async def _make(folder: Path, wanted: ClusterWanted | None, effects: Effects) -> Made:
     from contextlib import ExitStack
 
     from pipeline.cli.standing.standing import standing_of
+    from pipeline.cli.wording.console import say
     from pipeline.jobs.state import ENDED
     from pipeline.paths import BatchFolder
     from pipeline.report.make import make_report
+    from pipeline.report.thumbnails import can_make_thumbnails
 
     standing = standing_of(folder, effects)
     is_over = standing.summary.count(*ENDED) == standing.summary.total
     with ExitStack() as stack:
+        pencils = None
+        if wanted is not None and can_make_thumbnails():
+            from pipeline.scale.ray import connected
+            from pipeline.scale.tasks import RayPencils
+
+            stack.enter_context(connected(wanted.address))
+            pencils = RayPencils(effects, say)
         return await make_report(
             BatchFolder(folder),
             effects,
             next_command="" if is_over else standing.next_command,
             begun=lambda clips: stack.enter_context(_bar(clips)),
+            pencils=pencils,
         )
 
 

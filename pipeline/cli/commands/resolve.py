@@ -54,8 +54,8 @@ def command(
     """
     from pipeline.cli.keys import environment
     from pipeline.cli.mending.resolution import Wish, list_doubts, settle_doubts
-    from pipeline.effects import system
     from pipeline.runner.settle import Answer
+    from pipeline.system.effects import system
 
     given = {
         Answer.RESUBMIT: resubmit,

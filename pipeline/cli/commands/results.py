@@ -46,10 +46,10 @@ def command(folder: Path, *, form: str, as_json: bool) -> None:
     from pipeline.cli.wording.comparison import compared, comparison_text
     from pipeline.cli.wording.console import put, put_json, put_raw
     from pipeline.cli.wording.spreadsheet import csv_text
-    from pipeline.effects import system
     from pipeline.ledger.reader import reading
     from pipeline.ledger.results import result
     from pipeline.paths import BatchFolder
+    from pipeline.system.effects import system
 
     effects = system()
     batch = BatchFolder(folder)

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@ledger_options
-@engine_options
+@money_options
 @allow_inputs_option
 @store_option
 @metrics_option
-@money_options
+@ledger_options
+@engine_options
 @json_option
 def command(
     *,
@@ -58,9 +58,9 @@ def command(
     from pipeline.cli.running.crew import carry_out_by_crew, crew_wanted
     from pipeline.cli.running.metrics import parse_target
     from pipeline.cli.running.session import Order, carry_out
-    from pipeline.effects import system
     from pipeline.ledger.reader import reading
     from pipeline.paths import BatchFolder
+    from pipeline.system.effects import system
 
     wanted = crew_wanted(engine, workers, address)
     effects = system()

@@ -49,7 +49,7 @@ def command(
     from pipeline.cli.keys import environment
     from pipeline.cli.mending.attempts import buy_rejected_again, try_again
     from pipeline.cli.mending.resolution import Wish
-    from pipeline.effects import system
+    from pipeline.system.effects import system
 
     if rejected_clips and every:
         raise click.UsageError("--rejected-clips without items is all of them; leave --all out.")

@@ -132,7 +132,7 @@ def command(*, port: int, state: Path | None, until_eof: bool, **behaviour: Any)
     """
     import asyncio
 
-    from pipeline.effects import system
+    from pipeline.system.effects import system
 
     settings = settings_of(behaviour)
     effects = system()

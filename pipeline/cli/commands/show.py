@@ -25,10 +25,10 @@ def command(folder: Path, item: str, *, as_json: bool) -> None:
     from pipeline.cli.standing.history import history_json, history_text
     from pipeline.cli.wording.console import put, put_json
     from pipeline.cli.wording.ids import nearest
-    from pipeline.effects import system
     from pipeline.errors import InputError
     from pipeline.ledger.reader import reading
     from pipeline.paths import BatchFolder
+    from pipeline.system.effects import system
 
     with reading(BatchFolder(folder).ledger, system()) as reader:
         revisions = reader.revisions(item)

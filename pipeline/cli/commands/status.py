@@ -40,8 +40,8 @@ def command(*, folders: Sequence[Path], watch: bool, as_json: bool) -> Exit:
 
     from pipeline.cli.standing.standing import batch_folders, standing_json
     from pipeline.cli.wording.console import put, put_json, say
-    from pipeline.effects import system
     from pipeline.errors import Exit
+    from pipeline.system.effects import system
 
     if watch and as_json:
         raise click.UsageError("--watch and --json do not go together; ask for --json as often as you like.")

@@ -29,9 +29,9 @@ def command(manifest: Path, *, allow_inputs: tuple[Path, ...], no_catalogue: boo
     from pipeline.cli.running.checking import checking
     from pipeline.cli.wording.console import count, put, put_json, say
     from pipeline.cli.wording.problems import problem_to_json, tell_problems
-    from pipeline.effects import system
     from pipeline.errors import Exit, Problem, ProblemsFound, Severity
     from pipeline.planning.plan import Plan, plan_file
+    from pipeline.system.effects import system
 
     plan: Plan | None = None
     problems: list[Problem]

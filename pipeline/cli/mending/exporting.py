@@ -9,13 +9,14 @@ import json
 import os
 import shlex
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.wording.console import count, put, put_json, say, usd
+from pipeline.clips.decoders import Decoders
 from pipeline.clips.probe import can_decode
-from pipeline.dataset.export import Exported, Order, export, refuse_nothing
+from pipeline.dataset.export import Exported, Hands, Order, OwnHands, export, refuse_nothing
 from pipeline.dataset.rows import Selection, select
 from pipeline.dataset.upload import upload_export
 from pipeline.dataset.where import Condition, meeting
@@ -28,8 +29,11 @@ from pipeline.storage.cloud import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
+    from pipeline.cli.running.cluster import ClusterWanted
+    from pipeline.clips.decoders import Decodes
     from pipeline.dataset.build import Options
     from pipeline.dataset.split import Shares
     from pipeline.effects import Effects
@@ -49,6 +53,8 @@ class Wish:
     shares: Shares
     where: tuple[Condition, ...]
     options: Options
+    cluster: ClusterWanted | None = None
+    """Whose processes do the work; None for this one's."""
     as_json: bool
 
 
@@ -62,8 +68,16 @@ async def carry_out(wish: Wish, effects: Effects, environ: Mapping[str, str]) ->
     folder = BatchFolder(wish.root)
     if not folder.has_ledger():
         raise InputError(f"There is no ledger at {folder.ledger}. Name a batch folder, such as output/quickstart.")
-    with _alone(folder, effects):
-        await _decode(folder, effects, environ)
+    with _alone(folder, effects), ExitStack() as stack:
+        hands: Hands = OwnHands(effects.threads)
+        decoders: Callable[[int], AbstractAsyncContextManager[Decodes]] = Decoders
+        if wish.cluster is not None:
+            from pipeline.scale.ray import connected
+            from pipeline.scale.tasks import RayDecoders, RayHands
+
+            stack.enter_context(connected(wish.cluster.address))
+            hands, decoders = RayHands(effects, say), RayDecoders
+        await _decode(folder, effects, environ, decoders)
         name, uuid, selection = await effects.threads.run(_choose, wish, folder, effects)
         refuse_nothing(selection)
         dest = wish.dest or folder.exports / wish.form
@@ -79,7 +93,7 @@ async def carry_out(wish: Wish, effects: Effects, environ: Mapping[str, str]) ->
         store = open_store(wish.remote, environ) if wish.remote else None
         await effects.threads.run(make_folder, effects.files, dest.parent)
         with _shown("export", sum(row.size_bytes for row in selection.rows)) as told:
-            exported = await export(order, effects, told)
+            exported = await export(order, effects, told, hands)
         if store is not None:
             with _shown("upload", exported.size_bytes) as told:
                 fresh = await upload_export(dest, store, uuid, name, effects, told)
@@ -101,7 +115,12 @@ def _alone(folder: BatchFolder, effects: Effects) -> Iterator[None]:
         release()
 
 
-async def _decode(folder: BatchFolder, effects: Effects, environ: Mapping[str, str]) -> None:
+async def _decode(
+    folder: BatchFolder,
+    effects: Effects,
+    environ: Mapping[str, str],
+    decoders: Callable[[int], AbstractAsyncContextManager[Decodes]],
+) -> None:
     """Decode what is left, unless a run is seeing to that."""
     with reading(folder.ledger, effects) as reader:
         rules, left = reader.acceptance(), reader.undecoded()
@@ -116,7 +135,7 @@ async def _decode(folder: BatchFolder, effects: Effects, environ: Mapping[str, s
     try:
         async with begin_epoch(folder, effects, marks, command="export") as epoch:
             epoch.ending = "export: decoded only in part"
-            await decode_the_rest(epoch.ledger, folder, rules, effects)
+            await decode_the_rest(epoch.ledger, folder, rules, effects, decoders)
             await refresh_results(folder, effects)
             epoch.ending = "export: decoded what was left"
     except BatchLocked:

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from pipeline import __version__
 from pipeline.cli.keys import environment
 from pipeline.cli.running.ending import tell_ending
+from pipeline.cli.running.metrics import telling
 from pipeline.cli.running.session import Order, begun
 from pipeline.cli.running.signals import listen
 from pipeline.cli.secrecy import Discreet, Secrecy, told
 from pipeline.cli.wording.bars import shown
 from pipeline.cli.wording.console import count, say
-from pipeline.effects import connect_postgres, system
 from pipeline.errors import ClipmillError, Exit, InputError, Paused, StaleWrite
 from pipeline.jobs.state import LIVE, UNSUCCESSFUL, State
 from pipeline.ledger.postgres.address import address_beside, parted
@@ -33,15 +33,19 @@ from pipeline.runner.batch import Outcome
 from pipeline.runner.progress import Progress
 from pipeline.runner.stop import Stop
 from pipeline.scale.crew import Crew, Ended, Lent
-from pipeline.scale.ray import cluster
+from pipeline.scale.figures import Figures
+from pipeline.scale.ray import RayEngine, connected
+from pipeline.system.databases import connect_postgres
+from pipeline.system.effects import system
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
 
     from pipeline.effects import Effects
-    from pipeline.ledger.reader import Summary
+    from pipeline.ledger.tallies import Summary
     from pipeline.runner.context import Seat
     from pipeline.scale.crew import MakesDecoders
+    from pipeline.scale.figures import Teller
 
 PASSWORD = "PGPASSWORD"  # noqa: S105 - the variable's name
 LOOK_EVERY_S = 2.0
@@ -51,10 +55,6 @@ NEEDS_LEDGER = (
     "one up is in docs/scale.md."
 )
 NEEDS_ENGINE = "--workers and --address are for --engine ray; without it, one process carries the batch out."
-
-NO_METRICS = (
-    "--metrics tells the figures of one process, and with --engine the workers have them. Leave one of the two out."
-)
 
 
 class CrewWanted(NamedTuple):
@@ -96,18 +96,21 @@ async def carry_out_by_crew(order: Order, wanted: CrewWanted, effects: Effects, 
     folder = BatchFolder(order.root)
     if order.ledger is None and not folder.shared.is_file():
         raise InputError(NEEDS_LEDGER)
-    if order.metrics is not None:
-        raise InputError(NO_METRICS)
+    figures = Figures()
     async with begun(order, effects, environ) as batch:
+        metrics = await batch.metrics(figures.families)
         batch.epoch.ending = f"handed to {count(wanted.workers, 'worker')}"
     effects = batch.run.effects
     errand, lent = _errand(order, effects), _lent(order, environ, batch.seats)
     progress, stop = Progress(), Stop()
     say(f"Starting {count(wanted.workers, 'worker')} on Ray.")
-    with cluster(wanted.address, partial(run_errand, errand), lent) as engine:
-        listen(stop)
-        async with shown(progress, effects.clock), _watching(folder, effects, progress):
-            endings = await Crew(engine, wanted.workers, effects.clock, progress.note).go(stop)
+    async with telling(order.metrics, replace(metrics, note=progress.note)):
+        with connected(wanted.address):
+            engine = RayEngine(partial(run_errand, errand), lent)
+            listen(stop)
+            crew = Crew(engine, wanted.workers, effects.clock, progress.note, figures if order.metrics else None)
+            async with shown(progress, effects.clock), _watching(folder, effects, progress):
+                endings = await crew.go(stop)
     not_uploaded = next((ended.not_uploaded for ended in endings if ended.not_uploaded), "")
     outcome = Outcome(paused_because=_reasons(endings), signal=stop.signal, not_uploaded=not_uploaded)
     code = tell_ending(folder, outcome, order.chosen, effects, as_json=order.as_json)
@@ -117,7 +120,7 @@ async def carry_out_by_crew(order: Order, wanted: CrewWanted, effects: Effects, 
 def _errand(order: Order, effects: Effects) -> Errand:
     address = address_beside(BatchFolder(order.root).ledger, effects.files)
     assert address is not None
-    goes_on = replace(order, plan=None, max_cost_usd=None, store=None, yes=True, as_json=False)
+    goes_on = replace(order, plan=None, max_cost_usd=None, store=None, metrics=None, yes=True, as_json=False)
     return Errand(order=replace(goes_on, root=order.root.resolve(), ledger=address.dsn))  # without the password
 
 
@@ -178,7 +181,7 @@ def _worse(code: Exit, endings: Iterable[Ended]) -> Exit:
     return min(wrong.values()) if wrong and code is Exit.PAUSED else code
 
 
-async def run_errand(errand: Errand, lent: Lent, stop: Stop, decoders: MakesDecoders, /) -> Ended:
+async def run_errand(errand: Errand, lent: Lent, stop: Stop, decoders: MakesDecoders, teller: Teller, /) -> Ended:
     """Do a worker's work, in whatever process an engine has put it; return how it ended, whatever happens."""
     if errand.version != __version__:
         return Ended(
@@ -195,15 +198,17 @@ async def run_errand(errand: Errand, lent: Lent, stop: Stop, decoders: MakesDeco
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     try:
         async with begun(errand.order, effects, environment(environ, Path.cwd()), decoders) as batch:
-            outcome = await batch.go(stop)
+            outcome = await batch.go(stop, partial(teller.begin, f"{effects.random.getrandbits(64):016x}"))
     except ClipmillError as error:
-        return Ended(
-            code=error.exit_code, said=str(error), again=isinstance(error, StaleWrite) and isinstance(error, Paused)
-        )
+        again = isinstance(error, StaleWrite) and isinstance(error, Paused)
+        return Ended(code=error.exit_code, said=str(error), again=again, told=teller.tell())
     except Exception as error:  # whatever it is, it is told without a key
-        return Ended(code=Exit.BUG, said=told(error, secrecy))
+        return Ended(code=Exit.BUG, said=told(error, secrecy), told=teller.tell())
     finally:
         effects.threads.close()
     return Ended(
-        paused_because=outcome.paused_because, not_uploaded=outcome.not_uploaded, notes=tuple(batch.run.progress.notes)
+        paused_because=outcome.paused_because,
+        not_uploaded=outcome.not_uploaded,
+        notes=tuple(batch.run.progress.notes),
+        told=teller.tell(),
     )

@@ -52,13 +52,19 @@ async def decoding_beside(
         yield Decoding(ledger, folder.root, pool, effects.clock, note)
 
 
-async def decode_the_rest(ledger: Ledger, folder: BatchFolder, rules: Acceptance, effects: Effects) -> None:
+async def decode_the_rest(
+    ledger: Ledger,
+    folder: BatchFolder,
+    rules: Acceptance,
+    effects: Effects,
+    decoders: Callable[[int], AbstractAsyncContextManager[Decodes]] = Decoders,
+) -> None:
     """Decode every finished clip that no decoder has seen, and say how far that has come.
 
     Raises:
         ClipmillError: the ledger can no longer be written.
     """
-    async with decoding_beside(ledger, folder, rules, effects, say, cores()) as decoding:
+    async with decoding_beside(ledger, folder, rules, effects, say, cores(), decoders) as decoding:
         if decoding is None or not await decoding.add_earlier():
             return
         say(f"Decoding the clips of {count(decoding.left, 'item')} that no decoder has seen yet.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import resource
 from typing import TYPE_CHECKING, Protocol
 
-from pipeline.effects import CONNECTIONS
+from pipeline.system.network import CONNECTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -15,17 +15,18 @@ from typing import TYPE_CHECKING
 
 from pipeline import __version__
 from pipeline.durable import write_atomically
-from pipeline.errors import DiskRefused, InputError
+from pipeline.errors import DiskRefused, InputError, Paused
 from pipeline.ledger.reader import reading
 from pipeline.runner.gauges import lane_families, totals_families, upload_families
 from pipeline.runner.meter import Family, Type
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
     from aiohttp import web
 
-    from pipeline.ledger.reader import Totals
+    from pipeline.effects import Effects
+    from pipeline.ledger.tallies import Totals
     from pipeline.runner.batch import BatchRun
 
 ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):(?P<port>[0-9]{1,5})")
@@ -78,12 +79,26 @@ def _escaped(text: str) -> str:
     return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
 
+def families_of(run: BatchRun) -> Iterator[Family]:
+    """Yield what a run of one process knows of itself."""
+    yield from run.run.meter.families()
+    yield from lane_families(run.lanes)
+    if run.run.uploading is not None:
+        yield from upload_families(run.run.uploading)
+
+
 @dataclass(kw_only=True)
 class Metrics:
-    """A run's figures. The mutable state is what the ledger said last, and when it may be asked again."""
+    """A batch's figures. The mutable state is what the ledger said last, and when it may be asked again."""
 
-    run: BatchRun
     batch: str
+    """Its name."""
+    ledger: Path
+    effects: Effects
+    note: Callable[[str], None]
+    """Given sentences for the user."""
+    families: Callable[[], Iterable[Family]]
+    """Returns what those at work know of themselves."""
     at_work: bool = True
     totals: Totals | None = None
     ask_again_at: float = field(default=float("-inf"))
@@ -95,18 +110,13 @@ class Metrics:
     def _families(self) -> Iterator[Family]:
         at_work = [("", {"version": __version__}, float(self.at_work))]
         yield Family(name="clipmill_run", type=Type.GAUGE, says="1 while the run is at work.", samples=at_work)
-        context = self.run.run
-        yield from context.meter.families()
-        yield from lane_families(self.run.lanes)
-        if context.uploading is not None:
-            yield from upload_families(context.uploading)
+        yield from self.families()
         if self.totals is not None:
             yield from totals_families(self.totals)
 
     async def refresh(self, *, at_once: bool = False) -> None:
-        """Ask the ledger how the batch stands, unless that was done a moment ago."""
-        effects, path = self.run.run.effects, self.run.run.folder.ledger
-        clock = effects.clock
+        """Ask the ledger how the batch stands, unless that was done a moment ago, or its server is away."""
+        effects, path, clock = self.effects, self.ledger, self.effects.clock
         if not at_once and clock.monotonic() < self.ask_again_at:
             return
         began_s = clock.monotonic()
@@ -115,14 +125,15 @@ class Metrics:
             with reading(path, effects) as reader:
                 return reader.totals()
 
-        self.totals = await effects.threads.run_alone("metrics", read)
+        with suppress(Paused):
+            self.totals = await effects.threads.run_alone("metrics", read)
         now_s = clock.monotonic()
         self.ask_again_at = now_s + max(TOTALS_EVERY_S, TOTALS_SHARE * (now_s - began_s))
 
 
 @asynccontextmanager
-async def telling(target: Target | None, run: BatchRun, batch: str) -> AsyncIterator[None]:
-    """Have a run's figures told while the block runs, and in a file once more at its end.
+async def telling(target: Target | None, metrics: Metrics) -> AsyncIterator[None]:
+    """Have figures told while the block runs, and in a file once more at its end.
 
     Raises:
         InputError: the file cannot be written, or the address is taken; nothing was sent.
@@ -130,28 +141,25 @@ async def telling(target: Target | None, run: BatchRun, batch: str) -> AsyncIter
     if target is None:
         yield
         return
-    metrics = Metrics(run=run, batch=batch)
     async with _into(target.file, metrics) if target.file else _at(target, metrics):
         yield
 
 
 @asynccontextmanager
 async def _into(file: Path, metrics: Metrics) -> AsyncIterator[None]:
-    run = metrics.run.run
+    effects = metrics.effects
 
     async def write(*, at_once: bool = False) -> None:
         await metrics.refresh(at_once=at_once)
-        await run.effects.threads.run_alone(
-            "metrics", write_atomically, run.effects.files, file, metrics.text().encode()
-        )
+        await effects.threads.run_alone("metrics", write_atomically, effects.files, file, metrics.text().encode())
 
     async def write_now_and_then() -> None:
         while True:
-            await run.effects.clock.sleep(EVERY_S)
+            await effects.clock.sleep(EVERY_S)
             try:
                 await write()
             except DiskRefused as refused:
-                run.progress.note(f"The metrics are not up to date. {refused}")
+                metrics.note(f"The metrics are not up to date. {refused}")
 
     _refuse_other(file)
     try:

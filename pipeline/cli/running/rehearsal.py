@@ -13,9 +13,9 @@ import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from pipeline.effects import without_keys
 from pipeline.errors import ClipmillError, InputError
 from pipeline.providers.registry import provider_names
+from pipeline.system.locks import without_keys
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from pipeline.cli.running.descriptors import make_room, needed
 from pipeline.cli.running.elsewhere import note_folder
 from pipeline.cli.running.ending import tell_ending
 from pipeline.cli.running.epoch import begin_epoch
-from pipeline.cli.running.metrics import Target, telling
+from pipeline.cli.running.metrics import Metrics, Target, families_of, telling
 from pipeline.cli.running.pricing import Wish, price
 from pipeline.cli.running.rehearsal import sandbox_child
 from pipeline.cli.running.seats import make_seats
@@ -29,7 +30,6 @@ from pipeline.cli.wording.bars import shown
 from pipeline.cli.wording.console import say
 from pipeline.clips.decoders import Decoders
 from pipeline.durable import make_folder
-from pipeline.effects import SystemShelf
 from pipeline.errors import InputError
 from pipeline.ledger.opening import LEASE_S
 from pipeline.ledger.reader import reading
@@ -44,9 +44,10 @@ from pipeline.runner.money import KeptQuotes
 from pipeline.runner.progress import Progress
 from pipeline.runner.reconcile import OnChange, compare, refuse_undecided, write_plan
 from pipeline.runner.stop import Stop
+from pipeline.system.locks import SystemShelf
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Container, Mapping
+    from collections.abc import AsyncIterator, Callable, Container, Iterable, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from pipeline.cli.running.epoch import Epoch
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from pipeline.providers.base import Capabilities
     from pipeline.runner.batch import Outcome
     from pipeline.runner.context import Seat
+    from pipeline.runner.meter import Family
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,16 +110,30 @@ class Begun:
     epoch: Epoch
     order: Order
 
-    async def go(self, stop: Stop) -> Outcome:
+    async def metrics(self, families: Callable[[], Iterable[Family]]) -> Metrics:
+        """Return what tells the batch's figures, of which those at work know these."""
+        run = self.run
+        name = await run.ledger.read_meta("name") or run.folder.root.name
+        path, note = run.folder.ledger, run.progress.note
+        return Metrics(batch=name, ledger=path, effects=run.effects, note=note, families=families)
+
+    async def go(self, stop: Stop, tell: Callable[[Callable[[], Iterable[Family]]], None] | None = None) -> Outcome:
         """Take the batch as far as it can go.
+
+        Args:
+            stop: asked when it is to stop.
+            tell: given what returns the figures of this process as they are when it is called.
 
         Raises:
             ClipmillError: what could not be helped.
         """
         order, epoch, progress = self.order, self.epoch, self.run.progress
         run = BatchRun(run=self.run, seats=self.seats, chosen=order.chosen, stop=stop, checkpoint=epoch.move_mark)
-        batch = await self.run.ledger.read_meta("name") or self.run.folder.root.name
-        async with telling(order.metrics, run, batch), shown(progress, self.run.effects.clock):
+        families = partial(families_of, run)
+        if tell is not None:
+            tell(families)
+        metrics = await self.metrics(families)
+        async with telling(order.metrics, metrics), shown(progress, self.run.effects.clock):
             with epoch.telling(progress.note):
                 outcome = await run.go()
         epoch.ending = "; ".join(outcome.paused_because) or ("stopped by a signal" if outcome.signal else "finished")

@@ -8,10 +8,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pipeline.cli.wording.console import say
-from pipeline.effects import SystemShelf, connect_postgres
 from pipeline.errors import BatchLocked, StaleWrite
 from pipeline.ledger.postgres.address import ON_COMMAND_LINE, address_beside, bind
 from pipeline.paths import state_folder
+from pipeline.system.databases import connect_postgres
+from pipeline.system.locks import SystemShelf
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -19,7 +19,8 @@ from pipeline.jobs.state import ENDED, IN_DOUBT
 from pipeline.ledger import rows
 from pipeline.ledger.postgres.connection import ConnectionLost, PostgresDatabase
 from pipeline.ledger.postgres.layout import open_writer
-from pipeline.ledger.writer import WORKING, Company, Page, PlannedHead, Writer
+from pipeline.ledger.questions import Page, PlannedHead
+from pipeline.ledger.writer import WORKING, Company, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence

@@ -41,7 +41,7 @@ class MemoryDatabases:
         self._kept: dict[Path, tuple[str, sqlite3.Connection]] = {}
 
     def open(self, path: Path, process: Process | None = None) -> sqlite3.Connection:
-        """Open or create the database that stands for `path`, as `pipeline.effects.open_database` does.
+        """Open or create the database that stands for `path`, as `pipeline.system.databases.open_database` does.
 
         Nobody waits for a lock in real time: a locked database says so at once, unless the caller sets a busy time-out.
         """

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from pipeline.effects import connect_postgres
 from pipeline.ledger.postgres.address import Address
 from pipeline.ledger.postgres.connection import PostgresDatabase, quoted
+from pipeline.system.databases import connect_postgres
 from tests.support.simulation.mishaps import Mishap
 
 if TYPE_CHECKING:

@@ -10,6 +10,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pipeline.effects import Effects
+from pipeline.system.databases import connect_postgres
+from pipeline.system.effects import system_mounts
+from pipeline.system.locks import SystemLocks
 
 if TYPE_CHECKING:
     import random
@@ -164,4 +167,7 @@ def simulated_effects(
         threads=InlineThreads() if threads is None else threads,
         connector=lambda fresh: network.connector(fresh, process=process),
         open_database=open_database,
+        locks=SystemLocks(),
+        mounts=system_mounts,
+        open_postgres=connect_postgres,
     )
