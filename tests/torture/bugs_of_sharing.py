@@ -90,7 +90,7 @@ def no_transaction(patch: Patch) -> None:
     stores=SHARED,
 )
 def taken_in_and_left(patch: Patch) -> None:
-    patch(SharedWriter, "lay_down", lambda self, item_id, revision: None)
+    patch(SharedWriter, "for_anybody", Writer.for_anybody)
 
 
 @mutant("What recovery puts back to be submitted is kept.", "modelmax", flavours=KILL, stores=SHARED)
