@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import re
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 ROOMS = (bugs_of_calls, bugs_of_clips, bugs_of_runs, bugs_of_sharing)
 """Importing them enters their bugs."""
 LIVES_MOST = 300
+UNFIT = re.compile(r"ended with (TypeError|AttributeError|NameError|KeyError)\(")
+"""What a patch raises that was written for another version of the program: caught, and by nothing that it is to try."""
 POINTS_OF_A_SEED = 12
 """Then the next scenario, and the next seed: other faults matter as much as other moments."""
 
@@ -79,6 +82,8 @@ def strike(bug: Mutant, scenario: str, seed: int, point: Point | None) -> tuple[
     """Live one life, twice; return who blamed it and for what, or None."""
     with bug.at_work():
         told = live_safely(scenario, seed, point, with_trace=True)
+        unfit = [blame.what for blame in told.blamed if UNFIT.search(blame.what)]
+        assert not unfit, f"{bug.name} does not fit the program any more: {unfit[0]}"
         if told.blamed:
             return tuple(dict.fromkeys(blame.number for blame in told.blamed)), told.blamed[0].what
         if "chance" in bug.name and live_safely(scenario, seed, point, with_trace=True).trace != told.trace:
