@@ -35,8 +35,9 @@ if TYPE_CHECKING:
     from pipeline.jobs.event import Event
     from pipeline.jobs.job import Job
     from pipeline.jobs.state import State
+    from pipeline.ledger.questions import Page
     from pipeline.ledger.reader import JobHead
-    from pipeline.ledger.writer import Company, Page, Writer
+    from pipeline.ledger.writer import Company, Writer
 
 T = TypeVar("T")
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from pipeline.errors import LedgerError, Paused, StaleWrite
 from pipeline.jobs.state import EventKind, State
 from pipeline.ledger import rows
 from pipeline.ledger.database import open_writer, told_as_our_errors
 from pipeline.ledger.patience import TRIES, patiently
+from pipeline.ledger.questions import Questions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -37,30 +36,6 @@ class DuplicateJob(LedgerError):
 
 REFUSALS = (StaleWrite, OverBudget, DuplicateJob)
 """What concerns one write and leaves the others of its batch as they are."""
-
-
-class PlannedHead(NamedTuple):
-    """The least of an item that waits to be submitted."""
-
-    item_id: str
-    revision: int
-    model: str
-    at: tuple[int, int]
-    """Where it stands among those that wait; to be handed back by whoever wants those after it."""
-
-
-BEFORE_ALL = (-1, -1)
-"""Where nothing stands that waits."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Page:
-    """Some of the items that wait to be submitted."""
-
-    heads: Sequence[PlannedHead]
-    at: tuple[int, int]
-    """Where the last one stands that was looked at."""
-    is_last: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,7 +67,7 @@ class Write:
     event: Event
 
 
-class Writer:
+class Writer(Questions):
     """One connection and one epoch. Used by one thread at a time; every method is one transaction.
 
     A stranger who holds the file (a backup, somebody's sqlite3) is waited for, and the user is told. To open and to say
@@ -103,14 +78,10 @@ class Writer:
     is_shared: ClassVar[bool] = False
     """Whether several runs may be at work at once."""
     _update_item: ClassVar[str] = rows.UPDATE_ITEM
-    _waiting: ClassVar[str] = "state = 'planned'"
-    """What of an item tells that it waits to be submitted, and that this run may have it."""
 
     def __init__(self, path: Path, database: Database, epoch: int, tell: Callable[[str], None]) -> None:
-        self.path = path
+        super().__init__(path, database, tell)
         self.epoch = epoch
-        self._database = database
-        self.tell = tell
 
     @classmethod
     def begin(cls, path: Path, effects: Effects, about: Mapping[str, Any], tell: Callable[[str], None]) -> Writer:
@@ -267,11 +238,6 @@ class Writer:
                 f"${cap:.2f} are spent, reserved or in doubt. Raise it with --max-cost to go on."
             )
 
-    def meta(self, key: str) -> Any:
-        """Return a fact about the batch as a whole, or None."""
-        rows_found = self._ask("SELECT value FROM meta WHERE key = ?", (key,))
-        return json.loads(rows_found[0][0]) if rows_found else None
-
     def write_meta(self, values: Mapping[str, Any]) -> None:
         """Write facts about the batch as a whole."""
         with self._transaction() as database:
@@ -280,10 +246,6 @@ class Writer:
                 "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
                 [(key, rows.compact(value)) for key, value in values.items()],
             )
-
-    def learned(self) -> dict[str, Any]:
-        """Return what earlier runs learned of each class of jobs."""
-        return {name: json.loads(state) for name, state in self._ask("SELECT * FROM learned")}
 
     def keep_learned(self, learned: Mapping[str, Any]) -> None:
         """Keep what this run has learned, for the next one."""
@@ -320,61 +282,6 @@ class Writer:
             if gone != len(keys):
                 raise StaleWrite(f"{self.path}: nothing was withdrawn, for some of the items are not there.")
 
-    def jobs(self, states: Sequence[State] | None) -> list[Job]:
-        """Return the jobs in some states (all of them for None), in the manifest's order."""
-        if states is None:
-            return self._read_jobs("ORDER BY position, revision")
-        if not states:
-            return []
-        names = [state.value for state in states]
-        marks = ",".join("?" * len(names))
-        return self._read_jobs(f"WHERE state IN ({marks}) ORDER BY position, revision", names)
-
-    def uncleaned(self) -> list[Job]:
-        """Return the done jobs whose vendors were not asked to delete their copies, in the manifest's order."""
-        return self._read_jobs(f"WHERE {rows.UNCLEANED} ORDER BY position, revision")
-
-    def job(self, item_id: str, revision: int) -> Job | None:
-        """Return one job, or None where there is no such item."""
-        (found,) = self.jobs_at([(item_id, revision)])
-        return found
-
-    def jobs_at(self, keys: Sequence[tuple[str, int]]) -> list[Job | None]:
-        """Return jobs by id and revision; None in the place of one that is not there."""
-        return [next(iter(self._read_jobs("WHERE id = ? AND revision = ?", key)), None) for key in keys]
-
-    def counts(self) -> dict[State, int]:
-        """Return how many jobs there are in each state, all revisions counted."""
-        return {State(state): count for state, count in self._ask("SELECT state, count(*) FROM item GROUP BY state")}
-
-    def planned_counts(self, chosen: Container[str] | None) -> Counter[tuple[str, str]]:
-        """Return by provider and model how many of the chosen items (of all, for None) wait to be submitted."""
-        if chosen is None:
-            query = f"SELECT provider, model, count(*) FROM item WHERE {self._waiting} GROUP BY provider, model"  # noqa: S608
-            return Counter({(provider, model): count for provider, model, count in self._ask(query)})
-        query = f"SELECT id, provider, model FROM item WHERE {self._waiting}"  # noqa: S608 - a literal of this class
-
-        def count() -> Counter[tuple[str, str]]:
-            rows_found = self._database.execute(query)
-            return Counter((provider, model) for item_id, provider, model in rows_found if item_id in chosen)
-
-        return self._patiently(count)
-
-    def planned_after(self, provider: str, at: tuple[int, int], most: int, chosen: Container[str] | None) -> Page:
-        """Return the next items of a provider that wait to be submitted, in the manifest's order."""
-        query = (
-            "SELECT id, revision, model, position, rowid FROM item WHERE state = 'planned' AND provider = ? "
-            "AND (position > ? OR (position = ? AND rowid > ?)) AND position >= ? ORDER BY position, rowid LIMIT ?"
-        )
-        position, row = at
-        found = self._ask(query, (provider, position, position, row, position, most))
-        heads = [PlannedHead(item_id, revision, model, (*where,)) for item_id, revision, model, *where in found]
-        return Page(
-            heads=[head for head in heads if chosen is None or head.item_id in chosen],
-            at=heads[-1].at if heads else at,
-            is_last=len(found) < most,
-        )
-
     # What there is only where several runs may be at work
 
     def renew(self) -> None:
@@ -394,14 +301,16 @@ class Writer:
     def release(self, keys: Sequence[tuple[str, int]]) -> None:
         """Let whoever comes first have some items that this run has and that wait to be submitted."""
 
+    def has_in_hand(self, item_id: str, revision: int) -> bool:  # noqa: ARG002
+        """Tell whether this run works on an item."""
+        return True
+
+    def lay_down(self, item_id: str, revision: int) -> None:
+        """Let whoever comes first go on with an item that this run has, in whatever state it is."""
+
     def at_work(self) -> set[int]:
         """Return the epochs of the runs at work."""
         return {self.epoch}
-
-    def stored_parts(self) -> set[str]:
-        """Return the names of the part files that hold clips which are not published yet."""
-        query = "SELECT part FROM clip WHERE state = 'stored'"
-        return {part for (part,) in self._ask(query)}
 
     def lock(self, purpose: str) -> bool:  # noqa: ARG002
         """Become the only run that does something; tell whether that could be had at once."""
@@ -413,45 +322,3 @@ class Writer:
     def uploads_elsewhere(self, store: str) -> int:  # noqa: ARG002
         """Return how many finished jobs with a clip of which a store has no copy other runs see to."""
         return 0
-
-    def not_uploaded(self, store: str) -> list[tuple[str, int]]:
-        """Return the id and revision of every finished job with a clip of which a store has no copy."""
-        return self._patiently(lambda: rows.not_uploaded(self._database, store))
-
-    def undecoded(self) -> list[tuple[str, int]]:
-        """Return the id and revision of every finished job with a clip that no decoder has seen."""
-        return self._patiently(lambda: rows.undecoded(self._database))
-
-    def committed_usd(self) -> float:
-        """Return what is spent, reserved or in doubt, over all items."""
-        ((micro,),) = self._ask("SELECT committed_micro_usd FROM money")
-        return float(micro) / rows.MICRO
-
-    def last_event(self) -> int:
-        """Return the number of the newest event; 0 for none."""
-        ((seq,),) = self._ask("SELECT coalesce(max(seq), 0) FROM event")
-        return int(seq)
-
-    def interrupted_doubts(self, epochs: int) -> list[int]:
-        """Return how many doubts each of the newest runs, this one first, found left behind by a run that died."""
-        query = (
-            "SELECT (SELECT count(*) FROM event WHERE event.epoch = run.epoch AND event.kind IN (?, ?) "
-            "AND json_extract(event.data, '$.failure.kind') = 'interrupted') FROM run ORDER BY epoch DESC LIMIT ?"
-        )
-        kinds = (EventKind.SUBMIT_LOST.value, EventKind.CLAIM_LOST.value)
-        return [found for (found,) in self._ask(query, (*kinds, epochs))]
-
-    def has(self, event: Event) -> bool:
-        """Tell whether this very event was written."""
-        query = "SELECT 1 FROM event WHERE item_id = ? AND revision = ? AND kind = ? AND at = ? AND data = ?"
-        values = (event.item_id, event.revision, event.kind.value, event.at.isoformat(), rows.compact(event.data))
-        return bool(self._ask(query, values))
-
-    def _ask(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        return self._patiently(lambda: self._database.execute(query, values).fetchall())
-
-    def _read_jobs(self, where: str, values: Sequence[Any] = ()) -> list[Job]:
-        return self._patiently(lambda: list(rows.read_jobs(self._database, where, values)))
-
-    def _patiently(self, work: Callable[[], T]) -> T:
-        return patiently(self.path, self.tell, work)

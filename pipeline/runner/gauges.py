@@ -11,7 +11,7 @@ from pipeline.runner.meter import Among, Family, Labels, Type, labels_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from pipeline.ledger.reader import Totals
+    from pipeline.ledger.tallies import Totals
     from pipeline.runner.lane import Lane
     from pipeline.runner.uploading import Uploading
 

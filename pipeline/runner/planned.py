@@ -13,7 +13,7 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from pipeline.ledger.writer import BEFORE_ALL
+from pipeline.ledger.questions import BEFORE_ALL
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable

@@ -11,7 +11,8 @@ from pipeline.errors import Exit, StaleWrite
 from pipeline.jobs.state import EventKind, State
 from pipeline.ledger.postgres.connection import ConnectionLost
 from pipeline.ledger.postgres.writer import LeaseLost
-from pipeline.ledger.writer import BEFORE_ALL, OverBudget
+from pipeline.ledger.questions import BEFORE_ALL
+from pipeline.ledger.writer import OverBudget
 from tests.jobs.histories import BEGAN, HERE
 from tests.jobs.histories import told as failed
 from tests.ledger.ledgers import accept, move, plan, start
@@ -247,6 +248,7 @@ async def test_answers_that_a_dead_worker_saved_are_taken_in_by_the_next(shared_
 
         assert (await other.job("fox", 1)).job_id == "op-9"
         assert not machine.folder.emergency_of(one.epoch).exists()
+        assert [job.item_id for job in await other.take_over([S.SUBMITTED])] == ["fox"], "somebody must look at it"
 
 
 async def test_an_answer_that_comes_after_its_doubt_settles_it(shared_machine: SharedMachine) -> None:
@@ -268,6 +270,7 @@ async def test_an_answer_that_comes_after_its_doubt_settles_it(shared_machine: S
 
         assert (await other.job("fox", 1)).job_id == "op-1"
         assert machine.kinds("fox")[-1] == "doubt_adopted"
+        assert [job.item_id for job in await other.take_over([S.SUBMITTED])] == ["fox"], "somebody must look at it"
         assert (await other.job("deer", 1)).state is S.SUBMIT_IN_DOUBT, "of two attempts, nobody knows which answered"
         assert "op-2" in machine.folder.emergency_of(one.epoch).read_text()
         assert any(sentence.startswith("fox is in doubt no more") for sentence in machine.told)

@@ -11,7 +11,8 @@ from pipeline.errors import DiskRefused, InputError, StaleWrite
 from pipeline.jobs.job import Job
 from pipeline.jobs.record import IllegalMove
 from pipeline.jobs.state import EventKind, State
-from pipeline.ledger.writer import BEFORE_ALL, DuplicateJob, OverBudget
+from pipeline.ledger.questions import BEFORE_ALL
+from pipeline.ledger.writer import DuplicateJob, OverBudget
 from tests.jobs.histories import BEGAN, HERE, outputs, planned, price, receipt, stored
 from tests.jobs.histories import told as failed
 from tests.ledger.ledgers import accept, follow, move, names, plan, start, told

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.running.storing import uploading_to
 from pipeline.durable import make_folder
+from pipeline.ledger.opening import LEASE_S
 from pipeline.ledger.reader import reading
 from pipeline.ledger.store import Ledger
 from pipeline.paths import BatchFolder
@@ -42,7 +43,8 @@ if TYPE_CHECKING:
     from pipeline.effects import Effects
     from pipeline.jobs.event import Event
     from pipeline.jobs.job import Job
-    from pipeline.ledger.reader import Reader, Summary
+    from pipeline.ledger.reader import Reader
+    from pipeline.ledger.tallies import Summary
     from pipeline.manifest.model import Price
     from pipeline.providers.base import ProviderFactory
     from tests.support.memory_store import Bucket
@@ -161,6 +163,8 @@ class Batch:
     """What decodes finished clips; None for nothing."""
     bucket: Bucket | None = None
     """What finished clips are uploaded to; None for nothing."""
+    lease_s: float = LEASE_S
+    """For how long a worker may be silent, where the ledger is shared."""
     store_url: str = URL
 
     def run(
@@ -185,10 +189,28 @@ class Batch:
         """What one process does."""
         folder = BatchFolder(self.root)
         make_folder(effects.files, folder.root)
-        ledger = await Ledger.open(folder.ledger, effects, {"pid": 1})
-        with reading(folder.ledger, effects) as reader:
-            refuse_undecided(compare(self.items, reader), on_change)
-            await write_plan(ledger, self.items, reader, on_change, effects.clock.now())
+        ledger = await Ledger.open(folder.ledger, effects, {"pid": 1}, lease_s=self.lease_s)
+        try:
+            outcome = await self._work_on(ledger, folder, effects, stop, on_change, chosen)
+        except Exception:
+            await ledger.close("failed")
+            raise
+        await ledger.close("finished")
+        return outcome
+
+    async def _work_on(
+        self,
+        ledger: Ledger,
+        folder: BatchFolder,
+        effects: Effects,
+        stop: Stop,
+        on_change: OnChange | None,
+        chosen: frozenset[str] | None,
+    ) -> Outcome:
+        async with ledger.alone("plan"):
+            with reading(folder.ledger, effects) as reader:
+                refuse_undecided(compare(self.items, reader), on_change)
+                await write_plan(ledger, self.items, reader, on_change, effects.clock.now())
         await ledger.write_meta({"name": "batch", "max_cost_usd": self.max_cost_usd})
         with reading(folder.ledger, effects) as reader:
             names = {*reader.providers()}
@@ -213,13 +235,13 @@ class Batch:
             decoding=decoding,
             uploading=uploading,
             cleanup=self.cleanup,
+            lease_s=self.lease_s,
         )
         outcome = await BatchRun(
             run=context, seats=seats, chosen=chosen, stop=stop, results_every_s=self.results_every_s
         ).go()
         for seat in seats.values():
             await seat.provider.close()
-        await ledger.close("finished")
         return outcome
 
     def factory(self, name: str) -> ProviderFactory:

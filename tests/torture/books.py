@@ -37,6 +37,9 @@ TABLES = {
     "money": "*",
 }
 """What of each table tells what happened; who had an item in a shared ledger is not of it."""
+EVERY_TEXT = " UNION ALL ".join(
+    f"SELECT {table}::text FROM {table}" for table in ("item", "clip", "event", "meta", "run", "learned")
+)
 AUTHORISING = frozenset({"doubt_resubmitted", "retried", "claim_allowed"})
 
 
@@ -135,6 +138,12 @@ class Auditor:
         """Return the vendor's ids that are in that journal."""
         accepted = [event for event in self.saved() if event.kind is EventKind.SUBMIT_ACCEPTED]
         return frozenset(event.data["receipt"]["job_id"] for event in accepted)
+
+    def bytes_of_ledger(self) -> bytes:
+        """Return what lies in the ledger's file, or every text in a shared one."""
+        if self._world.sessions is None:
+            return self._world.databases.bytes_of(LEDGER)
+        return "\n".join(text for (text,) in self.rows(EVERY_TEXT)).encode()
 
     def content(self) -> dict[str, list[Any]]:
         """Return all that a run with nothing to do must not change, by table; how it fared is not of it."""

@@ -119,7 +119,7 @@ def foreign_file_overwritten(patch: Patch) -> None:
 def dead_part_adopted(patch: Patch) -> None:
     original = recover.recover
 
-    async def adopt_and_recover(run: Any, capabilities: Any) -> None:
+    async def adopt_and_recover(run: Any, *args: Any, **rest: Any) -> Any:
         files, folder = run.effects.files, run.folder
         names = files.names(folder.clips) if files.exists(folder.clips) else []
         for job in await run.ledger.jobs([State.SUBMITTED, State.CLAIMED]):
@@ -140,7 +140,7 @@ def dead_part_adopted(patch: Patch) -> None:
                     facts={},
                     warnings=[],
                 )
-        await original(run, capabilities)
+        return await original(run, *args, **rest)
 
     patch(batch, "recover", adopt_and_recover)
 

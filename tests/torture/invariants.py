@@ -68,6 +68,8 @@ AMBIGUOUS_FAULTS = {
     "openai-videos": LOST_SUBMITS,
     "modelmax": (Fault.CLAIM_DROP, Fault.CLAIM_502),
 }
+TAKEN_IN_AS = {"submit_accepted": ("doubt_adopted",)}
+"""What an event of the journal becomes where somebody who took over has held the item in doubt meanwhile."""
 UNCHARGED = frozenset({State.PLANNED, State.REJECTED})
 BEFORE_CLAIM = UNCHARGED | {State.SUBMITTING, State.SUBMITTED}
 
@@ -302,7 +304,7 @@ def ids_are_not_forgotten(seen: Evidence) -> Iterator[str]:
     for job_id in sorted(seen.tally.ids_seen - seen.books.accepted_ids - seen.books.saved_ids):
         yield f"{job_id} was acted on, and no event tells of it any more"
     for item_id, kind in sorted(seen.tally.saved - seen.books.saved):
-        if not seen.books.count(item_id, kind):
+        if not seen.books.count(item_id, kind, *TAKEN_IN_AS.get(kind, ())):
             yield f"{kind} of {item_id} was in the journal, and was never taken into the ledger"
     for item_id, job in seen.books.jobs.items():
         accepted = [

@@ -22,7 +22,7 @@ from tests.support.memory_files import Crash
 from tests.support.simulation.world import World
 from tests.torture.books import FOLDER
 from tests.torture.scenarios import SCENARIOS, VENICE_LINKED, Flavour
-from tests.torture.stage import LATENCY_S, WORLD_MOST_S, Ending, Point, Stage
+from tests.torture.stage import LATENCY_S, LEASE_S, WORLD_MOST_S, Ending, Point, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +42,8 @@ EXPIRY_PAUSE_S = 100_000.0
 FINISHES_WITHIN_S = 5.0
 """What the vendor needs to finish, and to count, what it was answering."""
 RUNS_TO_REST = 10
+LAID_OUT_ANEW, EARLY = 0.05, 12
+"""The share of lives that make a shared ledger's tables, and within how many steps and turns that is done."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,22 +80,32 @@ def live(name: str, seed: int, point: Point | None, *, with_trace: bool = False,
             late=scenario.late,
             limit_s=WORLD_MOST_S,
         ) as world,
-        shared_ledger(world, server),
+        shared_ledger(world, server, anew=is_laid_out_anew(name, seed, point)),
     ):
         told = Life(world, scenario, seed, point).told(with_trace=with_trace)
         world.loop.before_callback = None  # what is left is the world's own end
         return told
 
 
+def is_laid_out_anew(name: str, seed: int, point: Point | None) -> bool:
+    """Tell whether a shared ledger's tables are made in a life: wherever it is struck meanwhile, and in some others.
+
+    The others begin with an empty ledger, as if a run had died as soon as it had laid it out: to make tables takes a
+    server as long as a whole life.
+    """
+    is_early = point is not None and (0 < point.step <= EARLY or 0 < point.turn <= EARLY)
+    return is_early or random.Random(f"{name}/{seed}/{point}/anew").random() < LAID_OUT_ANEW
+
+
 @contextmanager
-def shared_ledger(world: World, server: str | None) -> Iterator[None]:
-    """Have the batch's ledger in a server for a life, in a schema of its own."""
+def shared_ledger(world: World, server: str | None, *, anew: bool) -> Iterator[None]:
+    """Have the batch's ledger in a server for a life."""
     if server is None:
         yield
         return
     from tests.support.simulation.sessions import Sessions
 
-    world.sessions = Sessions(server)
+    world.sessions = Sessions(server, world.loop.time, anew=anew)
     world.files.plant(FOLDER.shared, world.sessions.note())
     try:
         yield
@@ -183,6 +195,8 @@ class Life:
         """Run twice with the order to stop given before the start: all that is done is to recover."""
         witness = self._stage.witness
         self._stage.trouble.end_outage()
+        if self._world.sessions is not None:
+            self._world.pass_time(LEASE_S)  # what is a silent run's cannot be recovered sooner
         self._stage.run(stopped=True)
         once = witness.auditor.content()
         self._stage.run(stopped=True)
@@ -250,6 +264,8 @@ class Life:
         for _ in range(RUNS_TO_REST):
             if self._is_over:
                 return
+            if idle and self._world.sessions is not None:
+                self._world.pass_time(LEASE_S)  # a run that may buy nothing does not stay until the silent are lost
             asked = self._asked()
             ending = stage.run()
             self._runs += 1

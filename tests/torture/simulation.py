@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from tests.torture.life import Told
-    from tests.torture.scenarios import Scenario
 
 CHUNK = 25
 """Points handed to a worker at once."""
@@ -77,18 +76,11 @@ class Figures:
 
 SERVERS: list[str] = []
 """The address of the server that this process's ledgers are in; none for SQLite."""
-NOT_IN_A_SERVER = frozenset({"disk", "bad-disk", "ledger-reserve", "ledger-journal"})
-"""Outages of the disk that a ledger in a file lies on."""
 
 
 def use_server(dsn: str | None) -> None:
     """Keep the ledgers of all lives of this process in a server from now on."""
     SERVERS[:] = [dsn] if dsn else []
-
-
-def can_share(scenario: Scenario) -> bool:
-    """Tell whether a scenario can be played with a ledger in a server: no disk of it fails, one process at a time."""
-    return scenario.outage not in NOT_IN_A_SERVER and not scenario.twins
 
 
 def live_safely(name: str, seed: int, point: Point | None, *, with_trace: bool = False) -> Told:
@@ -251,7 +243,7 @@ def with_a_server(arguments: Sequence[str] | None) -> int:
     if programs() is None:
         print(MISSING)
         return 0
-    server = Server()
+    server = Server(in_memory=True)
     try:
         use_server(server.dsn)
         return main(arguments)
@@ -280,8 +272,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.store == "postgres" and not SERVERS:
         return with_a_server(arguments)
-    fitting = [name for name, scenario in SCENARIOS.items() if not SERVERS or can_share(scenario)]
-    names = [options.scenario] if options.scenario else fitting
+    names = [options.scenario] if options.scenario else list(SCENARIOS)
     if options.step or options.turn or options.unstruck:
         if not options.scenario:
             parser.error("name the --scenario of the point")

@@ -52,6 +52,9 @@ WORLD_MOST_S = 20 * 86_400.0
 LATENCY_S = (0.002, 0.04)
 OUTAGE_WITHIN_TURNS = 110
 DISK_OUTAGES = frozenset({"disk", "bad-disk", "ledger-reserve", "ledger-journal"})
+LEASE_S = 4.0
+"""Of a shared ledger: longer than any thread is slow, and shorter than some of the pauses between two runs."""
+SILENT_WITHIN_TURNS, SILENT_LEASES = 250, (0.5, 3.0)
 SECOND_SIGNAL_WITHIN_TURNS = 12
 KILL_AFTER_SIGNAL_WITHIN_TURNS = 25
 
@@ -101,6 +104,7 @@ class Stage:
         self._random = random.Random(f"{scenario.name}/{seed}/stage")
         self._at_turn: dict[int, Callable[[], None]] = {}
         self._lines = 0
+        self._silent_until_s = 0.0
         self._callbacks = 0
         self._runs = self._epoch_before = 0
         self._shelf = MemoryShelf() if self._random.random() < 0.5 else None
@@ -133,6 +137,7 @@ class Stage:
             limits=dict(scenario.limits),
             cleanup=scenario.cleanup,
             factories=FACTORIES,
+            lease_s=LEASE_S,
         )
         for path, data in self.witness.foreign.items():
             world.files.plant(path, data)
@@ -140,6 +145,8 @@ class Stage:
         world.trace.listener = self._hear
         world.network.fault_for = self._fault_for
         world.loop.before_callback = self._between
+        if world.sessions is not None:
+            world.sessions.mishap = self.trouble.mishap
 
     def _open_vendor(self, seed: int) -> Vendor:
         takes_s = self.scenario.takes_s
@@ -182,21 +189,30 @@ class Stage:
         return ending
 
     def run_twins(self, point: Point | None = None) -> list[Ending]:
-        """Let a second process take the batch over from the first, which is struck; nobody holds a lock."""
+        """Let a second process take the batch over from the first, which is struck; nobody holds a lock.
+
+        Where the ledger is shared they are two workers, and in half of the lives the first one's threads stand still
+        for a while: it may be silent for longer than its lease, and it lives on.
+        """
         first = self._process()
         second = self.world.process("run 2")
         self._runs = 2
         stops = Stop(), Stop()
         if point is not None:
             self._strike(point, first, stops[0])
+        if self.world.sessions is not None and self._random.random() < 0.5:
+            self._at_turn.setdefault(self._random.randint(1, SILENT_WITHIN_TURNS), self._silence)
         later_s = self._random.uniform(0.0, 2.0)
         mains = [
-            self.world.start(self._work(first, stops[0]), first),
+            self.world.start(self._work(first, stops[0], may_be_silent=True), first),
             self.world.start(self._work(second, stops[1], after_s=later_s), second),
         ]
         endings = [self._finish(*each) for each in zip(mains, (first, second), stops, strict=True)]
         self._count_first(first)
         return endings
+
+    def _silence(self) -> None:
+        self._silent_until_s = self.world.loop.time() + self._random.uniform(*SILENT_LEASES) * LEASE_S
 
     def _count_first(self, process: Process) -> None:
         if not self.first_steps:
@@ -211,8 +227,14 @@ class Stage:
             self._at_turn[self._random.randint(1, OUTAGE_WITHIN_TURNS)] = self.trouble.begin_outage
         return self.world.process(f"run {self._runs}")
 
-    async def _work(self, process: Process, stop: Stop, *, after_s: float = 0.0) -> Outcome:
-        takes_s = partial(thread_s, self.world.random(f"{process.name}'s threads"))
+    async def _work(
+        self, process: Process, stop: Stop, *, after_s: float = 0.0, may_be_silent: bool = False
+    ) -> Outcome:
+        draw_s = partial(thread_s, self.world.random(f"{process.name}'s threads"))
+
+        def takes_s() -> float:
+            return max(draw_s(), self._silent_until_s - self.world.loop.time()) if may_be_silent else draw_s()
+
         effects = self.world.effects(process, threads=InlineThreads(duration_s=takes_s))
         effects = replace(effects, shelf=self._shelf and self._shelf.of(process))
         self.trouble.set_clock(effects.clock)
@@ -257,7 +279,7 @@ class Stage:
         match error:
             case None:
                 return Ending.CRASHED
-            case StaleWrite() if self.scenario.twins:
+            case StaleWrite() if self.scenario.twins and (self.world.sessions is None or self._silent_until_s):
                 return Ending.STALE
             case DiskRefused() if self.scenario.outage in DISK_OUTAGES:
                 return Ending.PAUSED
@@ -276,6 +298,8 @@ class Stage:
                 self.witness.blame("I7", f"{process.name} has ended and left {tasks} behind")
             saved = {event.item_id for event in self.witness.auditor.saved()}
             query = "SELECT id, state FROM item WHERE state IN ('submitting', 'claiming') AND epoch > ?"
+            if self.scenario.twins and self.world.sessions is not None:
+                query += " AND epoch IN (SELECT epoch FROM run WHERE ended_at IS NOT NULL)"  # the twin may be at work
             left = [row for row in self.witness.auditor.rows(query, self._epoch_before) if row[0] not in saved]
             if left:
                 self.witness.blame("I6", f"{process.name} has ended by itself and left {left} without an outcome")

@@ -10,7 +10,6 @@ import pytest
 from tests.torture import workers
 from tests.torture.life import live, points_of
 from tests.torture.scenarios import SCENARIOS
-from tests.torture.simulation import can_share
 
 if TYPE_CHECKING:
     from tests.support.postgres import Server
@@ -24,7 +23,9 @@ pytestmark = [
 SEED, STRIKES = 5, 4
 
 
-@pytest.mark.parametrize("name", ["modelmax-faults", "venice", "openai-budget", "cleanup"])
+@pytest.mark.parametrize(
+    "name", ["modelmax-faults", "openai-budget", "venice-twins", "full-ledger", "broken-ledger", "full-disk"]
+)
 def test_no_life_with_a_shared_ledger_breaks_an_invariant(name: str, postgres: Server) -> None:
     told = live(name, SEED, None, server=postgres.dsn)
     assert told.blamed == ()
@@ -43,12 +44,6 @@ def test_one_life_is_the_same_in_a_file_and_in_a_server(postgres: Server) -> Non
         in_a_server.done,
         in_a_server.charges,
     )
-
-
-def test_scenarios_of_the_ledgers_own_disk_and_of_two_processes_are_not_played_with_a_server() -> None:
-    left_out = {name for name, scenario in SCENARIOS.items() if not can_share(scenario)}
-    assert {"full-disk", "bad-disk", "full-ledger", "broken-ledger"} < left_out
-    assert len(left_out) < len(SCENARIOS) / 3
 
 
 def test_workers_that_are_struck_pay_for_nothing_twice_and_lose_no_clip(postgres: Server) -> None:

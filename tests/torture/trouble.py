@@ -16,6 +16,7 @@ from aiohttp import web
 
 from tests.support.batches import HOST
 from tests.support.simulation.memory_network import Action, Direction, Fault
+from tests.support.simulation.mishaps import Mishap
 from tests.torture.books import FOLDER
 from tests.torture.invariants import KEY
 from tests.torture.witness import CLAIM, SUBMIT
@@ -38,6 +39,10 @@ ASLEEP_S = (0.0, 100.0, 20_000.0)
 BREAKING = frozenset({"create", "write", "fsync", "close", "link", "unlink", "replace", "fsync_folder", "read"})
 BAD_DISK = 0.15
 """How probable it is that an operation fails while the disk is bad."""
+
+
+CUT = 0.3
+"""How probable it is that a connection is cut at a commit while connections are."""
 
 
 class Trouble:
@@ -126,9 +131,22 @@ class Trouble:
             body = {"error": {"message": "invalid or missing API key", "type": "unauthorized"}}
         return web.json_response(body, status=401)
 
+    def mishap(self) -> Mishap | None:
+        """Draw what becomes of a commit of a shared ledger: its server is full, or its connections are cut.
+
+        These stand for what a full disk does to a ledger in a file: `ledger-journal` is what only the journal of last
+        resort helps against, `ledger-reserve` what a worker gets over by itself.
+        """
+        outage = self._scenario.outage if self.is_out else ""
+        if outage == "ledger-journal":
+            return Mishap.NO_ROOM
+        if outage == "ledger-reserve" and self._random.random() < CUT:
+            return self._random.choice((Mishap.CUT_BEFORE, Mishap.CUT_AFTER))
+        return None
+
     def before_commit(self) -> None:
         """Refuse a commit while the ledger's disk is full; letting go of the reserve helps in one of two scenarios."""
-        if not self.is_out:
+        if not self.is_out or self._world.sessions is not None:
             return
         has_reserve = self._world.files.bytes_at(FOLDER.reserve) is not None
         outage = self._scenario.outage

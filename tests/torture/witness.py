@@ -19,6 +19,7 @@ from pipeline.sandbox.render import stamp, template_name
 from pipeline.sandbox.state import CountKind
 from tests.support.simulation.simulated_effects import VirtualClock
 from tests.torture.books import FOLDER, Auditor
+from tests.torture.fences import Fences
 from tests.torture.invariants import KEY, Evidence, Tally, judge, uncovered
 from tests.torture.scenarios import CONCURRENT_BILLING
 
@@ -92,7 +93,6 @@ class Witness:
     leaves: int = 0
     broken_billing_calls: int = 0
     cut_short: set[str] = field(default_factory=set)
-    doubts_most_at_once: int = 0
     epoch: int = 0
     """Of the newest run."""
     _submits: int = 0
@@ -110,6 +110,7 @@ class Witness:
     def __post_init__(self) -> None:
         """Begin to watch."""
         self.auditor = Auditor(self.world)
+        self.fences = Fences(self.world, self.auditor) if self.world.sessions is not None else None
 
     def blame(self, number: str, what: str) -> None:
         """Keep what is wrong."""
@@ -280,6 +281,12 @@ class Witness:
 
     def _look_at_commit(self) -> None:
         """Hold the open intents against the slots, and the newest events against the newest run."""
+        if self.fences is not None:
+            for number, what in self.fences.look():
+                self.blame(number, what)
+            self.epoch = self.fences.epoch
+            self.cut_short |= self.fences.cut_short
+            return
         intents = self.open_intents()
         for provider in {provider for provider, _ in intents}:
             mine = [item_id for name, item_id in intents if name == provider]
@@ -289,7 +296,6 @@ class Witness:
         if epoch != self.epoch:
             self.epoch = epoch
             self.cut_short |= {item_id for _, item_id in intents}
-            self.doubts_most_at_once = max(self.doubts_most_at_once, len(intents))
         fresh = self.auditor.rows("SELECT seq, epoch, kind FROM event WHERE seq > ? ORDER BY seq", self._last_event)
         for seq, written_by, kind in fresh:
             self._last_event = seq
@@ -342,7 +348,7 @@ class Witness:
             now_s=VirtualClock(self.world.loop).now().timestamp(),
             prompts=self.prompts,
             files=self.files(),
-            database_bytes=self.world.databases.bytes_of(FOLDER.ledger),
+            database_bytes=self.auditor.bytes_of_ledger(),
             clips=true_clip,
             foreign=self.foreign,
             tally=Tally(

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@ledger_options
-@engine_options
+@money_options
 @allow_inputs_option
 @store_option
 @metrics_option
-@money_options
+@ledger_options
+@engine_options
 @json_option
 def command(
     *,

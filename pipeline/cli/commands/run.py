@@ -35,6 +35,7 @@ NO_SHARED_REHEARSAL = (
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The batch's folder, instead of output/NAME.")
 @click.option("--sandbox", is_flag=True, help="Rehearse on the emulator: no key, no cost, output/NAME-sandbox.")
 @click.option("--speed", type=float, default=60.0, show_default=True, help="How much faster than real the sandbox is.")
+@money_options
 @click.option("--limit", type=click.IntRange(min=1), help="Submit only the first N items.")
 @click.option("--only", metavar="GLOB", help="Submit only items whose id matches, for example 'animals-*'.")
 @click.option(
@@ -45,12 +46,11 @@ NO_SHARED_REHEARSAL = (
 @click.option("--jsonl", type=click.Path(path_type=Path), help="Rows with a `prompt` each, instead of a manifest.")
 @click.option("--provider", help="With --jsonl: who makes the clips.")
 @click.option("--model", help="With --jsonl: the provider's model.")
-@ledger_options
-@engine_options
 @checking_options
 @store_option
 @metrics_option
-@money_options
+@ledger_options
+@engine_options
 @json_option
 def command(
     *,

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
 
     from pipeline.effects import Effects
-    from pipeline.ledger.reader import Summary
+    from pipeline.ledger.tallies import Summary
     from pipeline.runner.context import Seat
     from pipeline.scale.crew import MakesDecoders
     from pipeline.scale.figures import Teller

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Container, Set
 
     from pipeline.effects import Effects
-    from pipeline.ledger.reader import Summary
+    from pipeline.ledger.tallies import Summary
     from pipeline.paths import BatchFolder
     from pipeline.runner.batch import Outcome
 

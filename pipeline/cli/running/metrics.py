@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from pipeline.effects import Effects
-    from pipeline.ledger.reader import Totals
+    from pipeline.ledger.tallies import Totals
     from pipeline.runner.batch import BatchRun
 
 ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):(?P<port>[0-9]{1,5})")

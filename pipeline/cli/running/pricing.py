@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Container, Mapping
 
     from pipeline.effects import Effects
-    from pipeline.ledger.reader import Reader, Summary
+    from pipeline.ledger.reader import Reader
+    from pipeline.ledger.tallies import Summary
     from pipeline.manifest.model import Price
     from pipeline.paths import BatchFolder
     from pipeline.runner.context import Seat

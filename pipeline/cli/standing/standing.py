@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pipeline.effects import Effects
-    from pipeline.ledger.reader import Summary
+    from pipeline.ledger.tallies import Summary
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

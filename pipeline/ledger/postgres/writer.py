@@ -19,7 +19,8 @@ from pipeline.jobs.state import ENDED, IN_DOUBT
 from pipeline.ledger import rows
 from pipeline.ledger.postgres.connection import ConnectionLost, PostgresDatabase
 from pipeline.ledger.postgres.layout import open_writer
-from pipeline.ledger.writer import WORKING, Company, Page, PlannedHead, Writer
+from pipeline.ledger.questions import Page, PlannedHead
+from pipeline.ledger.writer import WORKING, Company, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
@@ -307,6 +308,17 @@ class SharedWriter(Writer):
         query = "UPDATE item SET owner = NULL WHERE state = 'planned' AND owner = ? AND id = ? AND revision = ?"
         with self._transaction() as database:
             database.executemany(query, [(self.epoch, *key) for key in keys])
+
+    def has_in_hand(self, item_id: str, revision: int) -> bool:
+        """Tell whether this worker has an item."""
+        query = "SELECT 1 FROM item WHERE id = ? AND revision = ? AND owner = ?"
+        return bool(self._ask(query, (item_id, revision, self.epoch)))
+
+    def lay_down(self, item_id: str, revision: int) -> None:
+        """Let whoever comes first, this worker included, go on with an item that it has, in whatever state it is."""
+        with self._transaction() as database:
+            query = "UPDATE item SET owner = NULL WHERE id = ? AND revision = ? AND owner = ?"
+            database.execute(query, (item_id, revision, self.epoch))
 
     def undecoded(self) -> list[tuple[str, int]]:
         """Return the finished jobs with a clip that no decoder has seen, and that no other worker sees to."""
