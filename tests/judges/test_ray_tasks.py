@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline.dataset.build import STAGE
+from pipeline.dataset.folders import STAGE
 from pipeline.errors import Exit
 from pipeline.jobs.state import EventKind
 from pipeline.paths import BatchFolder
