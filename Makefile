@@ -12,7 +12,7 @@ DEMO := manifests/quickstart.yaml
 DEMO_FOLDER := output/quickstart-sandbox
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check judges torture torture-uploads torture-long attack scale fleet load bench lock sbom screenshots docs clean
+.PHONY: help demo test check judges torture torture-uploads torture-long attack scale scale-long fleet load bench lock sbom screenshots docs clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,9 +67,16 @@ torture-long: $(VENV)/.dev ## Every simulated point and 50 SIGKILLs of each of S
 .killed-long-%:
 	@$(TORTURE).sigkill --provider $* --kills 25 --seed $(FROM) --seeds $(SEEDS) --state torture-kills-$*.state
 
-scale: $(VENV)/.dev ## Several workers on one ledger: simulated crash points, kills of workers, the server, connections
-	@$(TORTURE).simulation --store postgres --points 600 --seed 1 --jobs 2
-	@for provider in $(PROVIDERS); do $(TORTURE).workers --provider $$provider --batches 10 --seed 1 || exit 1; done
+POINTS = 2500
+BATCHES = 4
+scale: $(VENV)/.dev ## Several workers on one ledger: simulated crash points, kills of workers, the server, connections (about 10 minutes)
+	@$(TORTURE).simulation --store postgres --points $(POINTS) --seed 1 --jobs 2
+	@for provider in $(PROVIDERS); do $(TORTURE).workers --provider $$provider --batches $(BATCHES) --strikes 8 --seed 1 || exit 1; done
+
+scale-long: POINTS = 10000
+scale-long: BATCHES = 14
+scale-long: scale ## The same, four times as long, and the mutants (about 45 minutes)
+	@$(TORTURE).mutants --store postgres --seed 1 --jobs 2
 
 fleet: $(VENV)/.judges ## A crew on a real Ray cluster: workers and nodes killed, the same batch by 1, 2 and 4 workers
 	@$(TORTURE).fleet --times 10 --seed 1

@@ -93,12 +93,10 @@ def _settles_doubt(writer: Writer, event: Event) -> Event | None:
 
 def _write(writer: Writer, event: Event) -> None:
     job = writer.job(event.item_id, event.revision)
-    was_in_hand = writer.has_in_hand(event.item_id, event.revision)
-    refusals = writer.commit([Write(before=job, after=apply(job, event), event=event)])
+    with writer.for_anybody():  # to write it down is not to work on it: whoever looks for what nobody has must find it
+        refusals = writer.commit([Write(before=job, after=apply(job, event), event=event)])
     for refusal in refusals.values():
         raise refusal
-    if not was_in_hand:  # to write it down is not to work on it: whoever looks for what nobody has must find it
-        writer.lay_down(event.item_id, event.revision)
 
 
 def _told(event: Event, why: str, emergency: Emergency) -> str:

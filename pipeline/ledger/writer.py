@@ -203,7 +203,7 @@ class Writer(Questions):
 
     def _update(self, before: Job, after: Job, event: Event) -> None:
         row = rows.item_row(after, event, self.epoch, with_request=after.request is not before.request)
-        row |= {"state_before": before.state.value, "moves_before": before.moves}
+        row |= {"state_before": before.state.value, "moves_before": before.moves, **self._keeping()}
         if self._database.execute(self._update_item, row).rowcount != 1:
             raise StaleWrite(f"{event.item_id}: it is no longer {before.state}, so {event.kind} was not written.")
         self._update_clips(before, after, event)
@@ -301,12 +301,14 @@ class Writer(Questions):
     def release(self, keys: Sequence[tuple[str, int]]) -> None:
         """Let whoever comes first have some items that this run has and that wait to be submitted."""
 
-    def has_in_hand(self, item_id: str, revision: int) -> bool:  # noqa: ARG002
-        """Tell whether this run works on an item."""
-        return True
+    @contextmanager
+    def for_anybody(self) -> Iterator[None]:
+        """Let whoever comes first go on with the items that are written meanwhile and that this run did not have."""
+        yield
 
-    def lay_down(self, item_id: str, revision: int) -> None:
-        """Let whoever comes first go on with an item that this run has, in whatever state it is."""
+    def _keeping(self) -> dict[str, Any]:
+        """Return what a statement must know of who has an item from now on."""
+        return {}
 
     def at_work(self) -> set[int]:
         """Return the epochs of the runs at work."""

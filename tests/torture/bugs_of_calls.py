@@ -60,8 +60,8 @@ def post_repeated_on_error(patch: Patch) -> None:
 
 @mutant("A submit that was cut short is planned again at Venice.", "venice", flavours=KILL)
 def submitting_resumed_as_planned(patch: Patch) -> None:
-    async def put_back(run: Any, job: Any, _capabilities: Any) -> None:
-        await recover._record(run, job, EventKind.SUBMIT_DEFERRED, why="It was cut short.")
+    async def put_back(run: Any, job: Any, _capabilities: Any) -> Any:
+        return await recover._record(run, job, EventKind.SUBMIT_DEFERRED, why="It was cut short.")
 
     patch(recover, "_submit_cut_short", put_back)
 
@@ -223,10 +223,10 @@ def library_repeats_the_get(patch: Patch) -> None:
 def claimed_is_claimed_again(patch: Patch) -> None:
     original = batch._attach
 
-    def attach(lane: Any, job: Any, group: Any) -> None:
+    def attach(lane: Any, job: Any) -> None:
         if job.state is State.CLAIMED:
-            group.create_task(lane.seat.provider.claim(job.receipt))
-        original(lane, job, group)
+            lane.group.create_task(lane.seat.provider.claim(job.receipt))
+        original(lane, job)
 
     patch(batch, "_attach", attach)
 
@@ -270,12 +270,12 @@ def deleted_on_retrieve(patch: Patch) -> None:
 def done_is_looked_at_again(patch: Patch) -> None:
     original = batch.BatchRun._run_lanes
 
-    async def run_lanes(self: Any) -> None:
+    async def run_lanes(self: Any, *args: Any) -> None:
         done = await self.run.ledger.jobs([State.DONE])
         for lane in self.lanes.values():
             for job in done:
                 if job.provider == lane.name:
                     await lane.seat.provider.look(job.receipt)
-        await original(self)
+        await original(self, *args)
 
     patch(batch.BatchRun, "_run_lanes", run_lanes)

@@ -15,7 +15,7 @@ from pipeline.ledger.writer import Writer
 from pipeline.providers.http import Call, Wire
 from pipeline.runner import collect, limits, looks, submit
 from pipeline.runner.lane import Lane
-from tests.torture.mutant import KILL, STOP, mutant
+from tests.torture.mutant import ALONE, KILL, STOP, mutant
 
 if TYPE_CHECKING:
     from pipeline.jobs.event import Event
@@ -24,14 +24,16 @@ if TYPE_CHECKING:
     from tests.torture.mutant import Patch
 
 
-@mutant("A write does not name the state that it believes in, nor its run.", "venice-twins", "modelmax-twins")
+@mutant(
+    "A write does not name the state that it believes in, nor its run.", "venice-twins", "modelmax-twins", stores=ALONE
+)
 def no_compare_and_set(patch: Patch) -> None:
     head, _, _ = rows.UPDATE_ITEM.partition("WHERE")
     patch(rows, "UPDATE_ITEM", head + "WHERE id = :id AND revision = :revision")
     patch(Writer, "_check_epoch", lambda self: None)
 
 
-@mutant("A write does not ask whether another run has taken over.", "venice-twins", "modelmax-twins")
+@mutant("A write does not ask whether another run has taken over.", "venice-twins", "modelmax-twins", stores=ALONE)
 def epoch_not_checked(patch: Patch) -> None:
     patch(Writer, "_check_epoch", lambda self: None)
 

@@ -21,12 +21,25 @@ if TYPE_CHECKING:
     from tests.torture.books import Auditor
 
 LOOK = """
-SELECT 'run', '', '', epoch, 0, CASE WHEN lost THEN 'lost' WHEN ended_at IS NULL THEN 'at work' ELSE 'ended' END,
+SELECT 'run', '', '', epoch, commits, CASE WHEN lost THEN 'lost' WHEN ended_at IS NULL THEN 'at work' ELSE 'ended' END,
        extract(epoch FROM lease_until) FROM run
 UNION ALL SELECT 'item', id, provider, epoch, coalesce(owner, 0), state, 0 FROM item
 UNION ALL SELECT 'event', item_id, '', epoch, seq, kind, 0 FROM event WHERE seq > ?"""
 AT_WORK = "at work"
 ROUNDING_S = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """How one worker stands."""
+
+    state: str
+    until_s: float
+    """When its lease ends."""
+    commits: int
+
+
+BEGINS = Run(AT_WORK, 0.0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +67,19 @@ class Fences:
     """Of the newest run."""
     cut_short: set[str] = field(default_factory=set)
     """Items whose call that bills was open when its run had died, or had lost its lease."""
-    _runs: dict[int, tuple[str, float]] = field(default_factory=dict)
-    """What each run was, and until when its lease was."""
+    _runs: dict[int, Run] = field(default_factory=dict)
     _items: dict[str, Had] = field(default_factory=dict)
     _last_event: int = 0
 
     def look(self) -> Iterator[tuple[str, str]]:
         """Yield (number, sentence) for everything that is wrong with what was just committed."""
-        runs: dict[int, tuple[str, float]] = {}
+        runs: dict[int, Run] = {}
         items: dict[str, Had] = {}
         events: list[tuple[int, int, str, str]] = []
         for what, name, provider, epoch, number, state, lease_s in self.auditor.rows(LOOK, self._last_event):
             match what:
                 case "run":
-                    runs[epoch] = state, float(lease_s)
+                    runs[epoch] = Run(state, float(lease_s), number)
                 case "item":
                     items[name] = Had(provider, epoch, number, State(state))
                 case "event":
@@ -76,23 +88,25 @@ class Fences:
         yield from self._written(sorted(events))
         yield from self._changed_hands(items)
         yield from self._open_calls(items)
-        self.cut_short |= {name for name, had in items.items() if had.is_open and runs[had.epoch][0] != AT_WORK}
+        self.cut_short |= {name for name, had in items.items() if had.is_open and runs[had.epoch].state != AT_WORK}
         self.epoch = max(runs, default=0)
         self._last_event = max([self._last_event, *(number for number, *_ in events)])
         self._runs, self._items = runs, items
 
-    def _taken_over(self, runs: dict[int, tuple[str, float]]) -> Iterator[tuple[str, str]]:
-        """A run is taken over from when its lease has ended, and not a moment before."""
+    def _taken_over(self, runs: dict[int, Run]) -> Iterator[tuple[str, str]]:
+        """A run is taken over from when its lease has ended, not a moment before, and comes to nothing from then on."""
         now_s = self.world.loop.time()
-        for epoch, (state, _) in runs.items():
-            was, until_s = self._runs.get(epoch, (AT_WORK, 0.0))
-            if state == "lost" and was == AT_WORK and until_s > now_s + ROUNDING_S:
-                yield "I12", f"run {epoch} was taken over from, and its lease had {until_s - now_s:.1f} s left"
+        for epoch, run in runs.items():
+            was = self._runs.get(epoch, BEGINS)
+            if run.state == "lost" and was.state == AT_WORK and was.until_s > now_s + ROUNDING_S:
+                yield "I12", f"run {epoch} was taken over from, and its lease had {was.until_s - now_s:.1f} s left"
+            if was.state == "lost" and run.commits != was.commits:
+                yield "I12", f"run {epoch} made a transaction, and it was lost"
 
     def _written(self, events: list[tuple[int, int, str, str]]) -> Iterator[tuple[str, str]]:
         """Only a run at work writes; an item that another run at work has, it leaves alone."""
         for _, epoch, name, kind in events:
-            state, _ = self._runs.get(epoch, (AT_WORK, 0.0))
+            state = self._runs.get(epoch, BEGINS).state
             if state != AT_WORK:
                 yield "I12", f"run {epoch} wrote {kind} of {name}, and it was {state}"
             had = self._items.get(name)
@@ -117,4 +131,4 @@ class Fences:
                 yield "I14", f"{count} calls of {provider} that bill are open at once in run {epoch}"
 
     def _is_at_work(self, epoch: int) -> bool:
-        return self._runs.get(epoch, ("", 0.0))[0] == AT_WORK
+        return epoch in self._runs and self._runs[epoch].state == AT_WORK

@@ -50,7 +50,7 @@ SENTENCES = {
     "I9": "What the ledger counts covers the vendor's bill at every moment, adds up, and never passes the cap.",
     "I10": "An id that was acted on is on disk before, and is never forgotten.",
     "I11": "A file of the user's is never changed.",
-    "I12": "Only the newest run writes.",
+    "I12": "Only the newest run writes; where a ledger is shared, only who has the item and was not taken over from.",
     "I13": "Only legal moves appear, and every row is the fold of its events.",
     "I14": "In every window, calls, failures and open billing calls stay within the limits.",
     "I15": "The key goes to the API of its origin alone, and into no byte that is written.",

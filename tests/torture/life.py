@@ -274,6 +274,10 @@ class Life:
             idle = idle + 1 if asked == self._asked() else 0
             if ending is Ending.FINISHED or idle == 2:
                 break
+        if self._scenario.cleanup and self._world.sessions is not None and not self._is_over:
+            self._world.pass_time(LEASE_S)  # nobody waits for a dead worker's clean-ups; the next run sees to them
+            stage.run()
+            self._runs += 1
         witness.judge(at_rest=True)
         if not self._is_over and (self._point is None or self._random.random() < NOTHING_TO_DO):
             self._cut_power_and_do_nothing()

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pipeline.jobs.state import EventKind
 
 ALL_FLAVOURS = frozenset(Flavour)
+ALONE, SHARED = frozenset({"sqlite"}), frozenset({"postgres"})
+ALL_STORES = ALONE | SHARED
 BACKGROUND: set[asyncio.Task[Any]] = set()
 """Tasks that nobody waits for; without this they could be collected."""
 
@@ -61,6 +63,8 @@ class Mutant:
     seed_it: Callable[[Patch], None]
     flavours: frozenset[Flavour] = ALL_FLAVOURS
     """At which strikes to look for it; where the unstruck life is enough, it is found at once."""
+    stores: frozenset[str] = ALL_STORES
+    """What the ledger may be kept in for it to be there."""
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
@@ -76,13 +80,20 @@ class Mutant:
 MUTANTS: dict[str, Mutant] = {}
 
 
-def mutant(about: str, *scenarios: str, flavours: frozenset[Flavour] = ALL_FLAVOURS) -> Callable[..., Any]:
+def mutant(
+    about: str,
+    *scenarios: str,
+    flavours: frozenset[Flavour] = ALL_FLAVOURS,
+    stores: frozenset[str] = ALL_STORES,
+) -> Callable[..., Any]:
     """Enter a bug; the scenarios are tried in turn."""
     assert set(scenarios) <= SCENARIOS.keys(), scenarios
 
     def enter(seed_it: Callable[[Patch], None]) -> Callable[[Patch], None]:
         name = seed_it.__name__
-        MUTANTS[name] = Mutant(name=name, about=about, scenarios=scenarios, seed_it=seed_it, flavours=flavours)
+        MUTANTS[name] = Mutant(
+            name=name, about=about, scenarios=scenarios, seed_it=seed_it, flavours=flavours, stores=stores
+        )
         return seed_it
 
     return enter

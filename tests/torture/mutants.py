@@ -1,6 +1,7 @@
 """Who watches the watchers: every seeded bug must be caught, by some invariant, within a bounded number of lives.
 
     python -m tests.torture.mutants --jobs 2                 the table; exit 1 if one survives
+    python -m tests.torture.mutants --store postgres --jobs 2             those of a ledger in a server
     python -m tests.torture.mutants --mutant doubt_is_free   one of them, with the life in which it was caught
 
 A mutant that survives means that the simulation or its judges are too weak.
@@ -10,17 +11,18 @@ from __future__ import annotations
 
 import argparse
 import random
+import re
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.torture import bugs_of_calls, bugs_of_clips, bugs_of_runs
+from tests.torture import bugs_of_calls, bugs_of_clips, bugs_of_runs, bugs_of_sharing
 from tests.torture.invariants import SENTENCES
 from tests.torture.life import points_of
-from tests.torture.mutant import MUTANTS
-from tests.torture.simulation import how_to_repeat, live_safely
+from tests.torture.mutant import ALL_STORES, MUTANTS
+from tests.torture.simulation import SERVERS, how_to_repeat, live_safely, use_server, with_a_server
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,9 +30,11 @@ if TYPE_CHECKING:
     from tests.torture.mutant import Mutant
     from tests.torture.stage import Point
 
-ROOMS = (bugs_of_calls, bugs_of_clips, bugs_of_runs)
+ROOMS = (bugs_of_calls, bugs_of_clips, bugs_of_runs, bugs_of_sharing)
 """Importing them enters their bugs."""
 LIVES_MOST = 300
+UNFIT = re.compile(r"ended with (TypeError|AttributeError|NameError|KeyError)\(")
+"""What a patch raises that was written for another version of the program: caught, and by nothing that it is to try."""
 POINTS_OF_A_SEED = 12
 """Then the next scenario, and the next seed: other faults matter as much as other moments."""
 
@@ -78,6 +82,8 @@ def strike(bug: Mutant, scenario: str, seed: int, point: Point | None) -> tuple[
     """Live one life, twice; return who blamed it and for what, or None."""
     with bug.at_work():
         told = live_safely(scenario, seed, point, with_trace=True)
+        unfit = [blame.what for blame in told.blamed if UNFIT.search(blame.what)]
+        assert not unfit, f"{bug.name} does not fit the program any more: {unfit[0]}"
         if told.blamed:
             return tuple(dict.fromkeys(blame.number for blame in told.blamed)), told.blamed[0].what
         if "chance" in bug.name and live_safely(scenario, seed, point, with_trace=True).trace != told.trace:
@@ -91,11 +97,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--lives", type=int, default=LIVES_MOST, help="how many lives each mutant may survive")
+    parser.add_argument("--store", choices=sorted(ALL_STORES), default="sqlite", help="what the ledger is kept in")
     parser.add_argument("--mutant", choices=MUTANTS)
     options = parser.parse_args(arguments)
-    names = [options.mutant] if options.mutant else list(MUTANTS)
+    if options.store == "postgres" and not SERVERS:
+        return with_a_server(main, arguments)
+    fitting = [name for name, bug in MUTANTS.items() if options.store in bug.stores]
+    names = [options.mutant] if options.mutant else fitting
     began_s = time.monotonic()
-    with ProcessPoolExecutor(options.jobs) as pool:
+    with ProcessPoolExecutor(options.jobs, initializer=use_server, initargs=(next(iter(SERVERS), None),)) as pool:
         hunts = [pool.submit(hunt, name, options.seed, options.lives) for name in names]
         found = [pending.result() for pending in hunts]
     survivors = [each for each in found if not each.caught_by]

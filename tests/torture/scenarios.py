@@ -242,6 +242,7 @@ SCENARIOS = {
             settings={"venice_complete_works": False},
             cleanup=True,
         ),
+        Scenario(name="slow-twins", items=(*modelmax(2), *venice(2)), takes_s=9.0, twins=True),
         Scenario(name="cleanup-twins", items=(*venice(2), *venice(1, VENICE_LINKED)), twins=True, cleanup=True),
         Scenario(name="cleanup-wire", items=(*venice(2), *venice(1, VENICE_LINKED)), wire_faults=0.08, cleanup=True),
         Scenario(name="cleanup-signals", items=(*venice(2), *venice(1, VENICE_LINKED)), flavours=SIGNALS, cleanup=True),

@@ -29,7 +29,7 @@ from tests.torture.stage import Point
 from tests.torture.witness import Blame
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from tests.torture.life import Told
 
@@ -236,8 +236,8 @@ def repeat(name: str, seed: int, point: Point | None) -> int:
     return 1 if told.blamed else 0
 
 
-def with_a_server(arguments: Sequence[str] | None) -> int:
-    """Do the same with a PostgreSQL server that is there for so long."""
+def with_a_server(command: Callable[[Sequence[str] | None], int], arguments: Sequence[str] | None) -> int:
+    """Do the same (`command` is who asks) with a PostgreSQL server that is there for so long."""
     from tests.support.postgres import MISSING, Server, programs
 
     if programs() is None:
@@ -246,7 +246,7 @@ def with_a_server(arguments: Sequence[str] | None) -> int:
     server = Server(in_memory=True)
     try:
         use_server(server.dsn)
-        return main(arguments)
+        return command(arguments)
     finally:
         use_server(None)
         server.close()
@@ -271,7 +271,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     long.add_argument("--state", type=Path, help="remembers what was lived")
     options = parser.parse_args(arguments)
     if options.store == "postgres" and not SERVERS:
-        return with_a_server(arguments)
+        return with_a_server(main, arguments)
     names = [options.scenario] if options.scenario else list(SCENARIOS)
     if options.step or options.turn or options.unstruck:
         if not options.scenario:

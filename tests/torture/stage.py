@@ -54,7 +54,9 @@ OUTAGE_WITHIN_TURNS = 110
 DISK_OUTAGES = frozenset({"disk", "bad-disk", "ledger-reserve", "ledger-journal"})
 LEASE_S = 4.0
 """Of a shared ledger: longer than any thread is slow, and shorter than some of the pauses between two runs."""
-SILENT_WITHIN_TURNS, SILENT_LEASES = 250, (0.5, 3.0)
+LEASE_LOST = "was silent for longer than its lease"
+SILENT_WITHIN_TURNS, SILENT_LEASES = 90, (0.5, 3.0)
+AT_ONCE = 0.1
 SECOND_SIGNAL_WITHIN_TURNS = 12
 KILL_AFTER_SIGNAL_WITHIN_TURNS = 25
 
@@ -200,9 +202,13 @@ class Stage:
         stops = Stop(), Stop()
         if point is not None:
             self._strike(point, first, stops[0])
-        if self.world.sessions is not None and self._random.random() < 0.5:
-            self._at_turn.setdefault(self._random.randint(1, SILENT_WITHIN_TURNS), self._silence)
         later_s = self._random.uniform(0.0, 2.0)
+        if self.world.sessions is not None:
+            chance = random.Random(f"{self.scenario.name}/{self.world.seed}/{point}/company")
+            if chance.random() < 0.5:
+                self._at_turn.setdefault(chance.randint(1, SILENT_WITHIN_TURNS), self._silence)
+            if chance.random() < 0.5:
+                later_s *= AT_ONCE
         mains = [
             self.world.start(self._work(first, stops[0], may_be_silent=True), first),
             self.world.start(self._work(second, stops[1], after_s=later_s), second),
@@ -266,6 +272,8 @@ class Stage:
             self.witness.leaves += 1
         if self.world.loop.time() - began_s > RUN_MOST_S:
             self.witness.blame("I7", f"{process.name} took {self.world.loop.time() - began_s:.0f} s")
+        if outcome is not None and LEASE_LOST in " ".join(outcome.paused_because) and not self._silent_until_s:
+            self.witness.blame("I7", f"{process.name} was taken over from, and was never silent")
         if ending in {Ending.STUCK, Ending.WRONG}:
             self.witness.blame("I7", f"{process.name} ended with {error!r}")
         if process.power_cut:

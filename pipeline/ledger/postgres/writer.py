@@ -57,7 +57,8 @@ def _listed(states: Collection[State]) -> str:
 
 
 HAD = f"""CASE WHEN :state = 'planned' THEN CASE WHEN owner = :epoch THEN owner END
-              WHEN :state IN ({_listed((WORKING | ENDED) - IN_DOUBT)}) THEN :epoch END"""
+              WHEN :state IN ({_listed((WORKING | ENDED) - IN_DOUBT)})
+              THEN CASE WHEN owner = :epoch THEN owner ELSE :keeper END END"""
 UPDATE_ITEM = f"""
 UPDATE item SET state = :state, event = :event, attempt = :attempt, moves = :moves, epoch = :epoch, owner = {HAD},
                 provider = :provider, model = :model, job_id = :job_id, committed_micro_usd = :committed_micro_usd,
@@ -75,7 +76,8 @@ class LeaseLost(StaleWrite, Paused):
 class SharedWriter(Writer):
     """One worker's connection to a shared ledger. Used by one thread at a time; every method is one transaction.
 
-    The mutable state beside `Writer`'s: `_is_away`, once the server could not be reached for as long as was waited.
+    The mutable state beside `Writer`'s: `_is_away`, once the server could not be reached for as long as was waited, and
+    `_keeps`, whether it has from then on what it writes about.
     """
 
     is_shared: ClassVar[bool] = True
@@ -95,6 +97,7 @@ class SharedWriter(Writer):
         self.lease_s = lease_s
         self._pause = pause
         self._is_away = False
+        self._keeps = True
 
     @classmethod
     def join(
@@ -309,16 +312,17 @@ class SharedWriter(Writer):
         with self._transaction() as database:
             database.executemany(query, [(self.epoch, *key) for key in keys])
 
-    def has_in_hand(self, item_id: str, revision: int) -> bool:
-        """Tell whether this worker has an item."""
-        query = "SELECT 1 FROM item WHERE id = ? AND revision = ? AND owner = ?"
-        return bool(self._ask(query, (item_id, revision, self.epoch)))
+    @contextmanager
+    def for_anybody(self) -> Iterator[None]:
+        """Let whoever comes first go on with the items that are written meanwhile and that this worker did not have."""
+        self._keeps = False
+        try:
+            yield
+        finally:
+            self._keeps = True
 
-    def lay_down(self, item_id: str, revision: int) -> None:
-        """Let whoever comes first, this worker included, go on with an item that it has, in whatever state it is."""
-        with self._transaction() as database:
-            query = "UPDATE item SET owner = NULL WHERE id = ? AND revision = ? AND owner = ?"
-            database.execute(query, (item_id, revision, self.epoch))
+    def _keeping(self) -> dict[str, Any]:
+        return {"keeper": self.epoch if self._keeps else None}
 
     def undecoded(self) -> list[tuple[str, int]]:
         """Return the finished jobs with a clip that no decoder has seen, and that no other worker sees to."""

@@ -11,6 +11,7 @@ ask for a server on which nothing was ever laid out.
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 from collections import defaultdict
@@ -106,6 +107,7 @@ def housekeeping(dsn: str) -> Housekeeping:
     key = os.getpid(), dsn
     if key not in KEPT:
         KEPT[key] = Housekeeping(dsn)
+        atexit.register(KEPT[key].close)
     return KEPT[key]
 
 
