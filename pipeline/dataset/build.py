@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import stat
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.clips.publish import verify_file
+from pipeline.dataset.folders import INDEX, PLAN, STAGE, clear, is_ours, is_same_file, sweep, tree
 from pipeline.durable import make_folder, sync_folder, told_as_disk_refused, write_durably
 from pipeline.errors import InputError
 
@@ -35,14 +35,6 @@ if TYPE_CHECKING:
     from pipeline.dataset.rows import Row, Selection
     from pipeline.effects import Files
 
-INDEX: Final = "index.json"
-"""What tells an export of ours from anything else, and what it holds; written last."""
-PLAN: Final = ".plan"
-"""What tells a folder in which a build was cut short, and which one it was."""
-STAGE, SWEPT = ".unfinished-", ".swept"
-"""How the names of folders of unfinished files begin, and what one is called while it is removed."""
-JUNK: Final = frozenset({".DS_Store"})
-"""What a system leaves behind in folders that somebody looked into."""
 READ_BYTES: Final = 1 << 20
 
 
@@ -121,8 +113,8 @@ class Build:
         """
         marker = self.part / PLAN
         if self.files.exists(self.part):
-            is_same = _is_ours(self.files, self.part, marker, plan)
-            self._sweep()
+            is_same = is_ours(self.files, self.part, plan)
+            sweep(self.files, self.part)
             if not is_same:
                 clear(self.files, self.part)
         make_folder(self.files, self.part)
@@ -186,7 +178,7 @@ class Build:
         Raises:
             DiskRefused: the disk said no.
         """
-        self._sweep()
+        sweep(self.files, self.part)
         expected = set(self.written) | {PLAN}
         for name in list(tree(self.files, self.part)):
             if name not in expected:  # left by an earlier version
@@ -213,17 +205,6 @@ class Build:
         if hashlib.sha256(data).hexdigest() != row.sha256:
             raise ClipChanged(row.source)
         return data
-
-    def _sweep(self) -> None:
-        """Take every folder of unfinished files away from whoever may still write there, and remove it."""
-        swept = self.part / SWEPT
-        with told_as_disk_refused(f"remove what is unfinished in {self.part}"):
-            for name in self.files.names(self.part):
-                if name == SWEPT:
-                    clear(self.files, swept)
-                elif name.startswith(STAGE):
-                    self.files.replace(self.part / name, swept)  # at once: nobody finds a file there by its old name
-                    clear(self.files, swept)
 
     def _note(self, written: Written) -> None:
         assert written.name not in self.written, written.name
@@ -297,57 +278,3 @@ def pieces(files: Files, path: Path, source: str) -> Iterator[bytes]:
             return
         yield piece
         offset += len(piece)
-
-
-def is_same_file(one: Path, other: Path) -> bool:
-    """Tell whether two names are of one file."""
-    try:
-        return one.samefile(other)
-    except OSError:
-        return False
-
-
-def tree(files: Files, folder: Path, prefix: str = "") -> Iterator[str]:
-    """Yield the name of everything below a folder that is no folder itself, relative to it, with slashes.
-
-    Raises:
-        OSError: a folder cannot be read.
-    """
-    for name in files.names(folder):
-        if stat.S_ISDIR((folder / name).lstat().st_mode):
-            yield from tree(files, folder / name, f"{prefix}{name}/")
-        else:
-            yield f"{prefix}{name}"
-
-
-def clear(files: Files, folder: Path) -> None:
-    """Remove a folder of ours and all that is below it.
-
-    Raises:
-        DiskRefused: the disk said no.
-    """
-    with told_as_disk_refused(f"remove {folder}"):
-        for name in sorted(files.names(folder), key=PLAN.__eq__):  # what tells that it is ours goes last
-            path = folder / name
-            if stat.S_ISDIR(path.lstat().st_mode):
-                clear(files, path)
-            else:
-                files.unlink(path)
-        folder.rmdir()
-
-
-def _is_ours(files: Files, part: Path, marker: Path, plan: str) -> bool:
-    """Tell whether a folder is one in which this very build was cut short.
-
-    Raises:
-        InputError: it is nothing that a build of ours has left.
-    """
-    with told_as_disk_refused(f"look at {part}"):
-        if not stat.S_ISDIR(part.lstat().st_mode):
-            raise InputError(f"{part} is in the way: move it away.")
-        if files.exists(marker):
-            return files.read(marker).decode(errors="replace") == plan
-        names = set(files.names(part)) - JUNK
-        if names and INDEX not in names:
-            raise InputError(f"{part} holds something that no export has put there: move it away.")
-        return not names

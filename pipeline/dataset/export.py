@@ -13,8 +13,9 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline import __version__
-from pipeline.dataset.build import INDEX, Build, Options
+from pipeline.dataset.build import Build, Options
 from pipeline.dataset.card import CARD, card
+from pipeline.dataset.folders import INDEX
 from pipeline.dataset.formats import format_of
 from pipeline.dataset.place import MARK, Place, earlier_export, put_in_place
 from pipeline.durable import told_as_disk_refused

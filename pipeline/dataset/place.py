@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline.clips.publish import verify_file
-from pipeline.dataset.build import INDEX, JUNK, clear, tree
+from pipeline.dataset.folders import INDEX, JUNK, clear, tree
 from pipeline.durable import make_folder, sync_folder, told_as_disk_refused
 from pipeline.errors import InputError
 

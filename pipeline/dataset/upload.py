@@ -12,7 +12,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from pipeline.clips.publish import verify_file
-from pipeline.dataset.build import INDEX
+from pipeline.dataset.folders import INDEX
 from pipeline.durable import told_as_disk_refused
 from pipeline.errors import InputError
 from pipeline.storage.base import StoreDown

@@ -184,3 +184,23 @@ def test_what_is_not_rejected_is_not_bought_again(root: Path, items: list[str], 
     assert said.code == 2
     assert words in said.err
     assert states(root)["short"] == "done"
+
+
+@pytest.mark.parametrize("command", [("export", "--to", "parquet"), ("report",)])
+def test_an_address_of_a_cluster_is_refused_without_an_engine(tmp_path: Path, command: tuple[str, ...]) -> None:
+    root = a_batch(tmp_path / "b", finished("fox"))
+    before = everything_below(root)
+    said = call(*command, root, "--address", "auto")
+    assert said.code == 2
+    assert "--address is for --engine ray" in said.err
+    assert everything_below(root) == before
+
+
+@pytest.mark.parametrize("command", [("export", "--to", "parquet"), ("report",)])
+def test_rays_proxy_is_refused_before_anything_is_made(tmp_path: Path, command: tuple[str, ...]) -> None:
+    root = a_batch(tmp_path / "b", finished("fox"))
+    said = call(*command, root, "--engine", "ray", "--address", "ray://127.0.0.1:10001")
+    assert said.code == 2
+    assert "Run this command on a node of the cluster" in said.err
+    assert not (root / "report.html").exists()
+    assert not (root / "exports" / "parquet").exists()

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pipeline.clips.acceptance import Acceptance
-from pipeline.dataset.build import INDEX, ClipChanged, Options
+from pipeline.dataset.build import ClipChanged, Options
 from pipeline.dataset.export import Exported, Order, export
+from pipeline.dataset.folders import INDEX
 from pipeline.dataset.formats import FORMATS
 from pipeline.dataset.rows import select
 from pipeline.dataset.split import Shares

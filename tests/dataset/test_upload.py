@@ -12,8 +12,9 @@ import pytest
 
 from pipeline.clips.acceptance import Acceptance
 from pipeline.dataset import upload
-from pipeline.dataset.build import INDEX, Options
+from pipeline.dataset.build import Options
 from pipeline.dataset.export import Order, export
+from pipeline.dataset.folders import INDEX
 from pipeline.dataset.rows import select
 from pipeline.dataset.split import ALL_TRAIN
 from pipeline.dataset.upload import PATIENCE_S, upload_export

@@ -8,11 +8,12 @@ import signal
 import subprocess
 import time
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline.dataset.build import STAGE
+from pipeline.dataset.folders import STAGE
 from pipeline.errors import Exit
 from pipeline.jobs.state import EventKind
 from pipeline.paths import BatchFolder
@@ -53,8 +54,9 @@ def environ(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
     return {**environment(), "XDG_STATE_HOME": str(tmp_path_factory.mktemp("state")), **rays.ON_LOOPBACK}
 
 
-def started(environ: Mapping[str, str], *args: object) -> subprocess.Popen[str]:
-    return subprocess.Popen(command_line(*args), env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def started(environ: Mapping[str, str], *args: object, cwd: Path | None = None) -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command_line(*args), env=environ, cwd=cwd, stdout=pipe, stderr=pipe, text=True)
 
 
 def ended(child: subprocess.Popen[str]) -> str:
@@ -165,10 +167,15 @@ def test_a_clip_that_was_changed_is_told_as_without_a_cluster(
     assert not (root / "exports" / "webdataset").exists()
 
 
-def filmed(root: Path, clips: int) -> BatchFolder:
+def filmed(root: Path, clips: int, *, decoded: bool = True) -> BatchFolder:
     """Make a batch whose clips can be decoded."""
     data = mp4s.encode(root.with_suffix(".mp4"), width=1280, height=720).read_bytes()
-    items = [finished(f"fox-{number}") for number in range(clips)]
+    items = [finished(f"fox-{number}", facts={"frames": 48, "duration_s": 2.0}) for number in range(clips)]
+    if not decoded:
+        items = [
+            replace(item, events=[each for each in item.events if each[0] is not EventKind.CLIP_DECODED])
+            for item in items
+        ]
     for item in items:
         for kind, told in item.events:
             if kind is EventKind.CLIP_STORED:
@@ -204,3 +211,21 @@ def test_thumbnails_are_drawn_by_the_cluster_and_again_where_one_died(
     assert "drawn here" not in said
     assert "Without a thumbnail" not in said
     assert everything_below(folder.thumbnails) == here
+
+
+def test_what_no_decoder_has_seen_is_decoded_by_the_cluster_and_paths_may_be_relative(
+    cluster: RayCluster, environ: Mapping[str, str], tmp_path: Path
+) -> None:
+    pytest.importorskip("av", reason="clips are decoded with PyAV")
+    folder = filmed(tmp_path / "b", 12, decoded=False)
+    on_ray = ("--engine", "ray", "--address", cluster.address)
+    child = started(environ, "export", "b", "--to", "sidecars", *on_ray, cwd=tmp_path)
+    decoding = False
+    while child.poll() is None:
+        decoding = decoding or bool(cluster.at_work("decode_there"))
+        time.sleep(0.01)
+    said = ended(child)
+    assert decoding
+    assert "Decoding the clips of 12 items" in said
+    assert "done here" not in said
+    assert len(list((folder.exports / "sidecars" / "train").glob("*.mp4"))) == 12
