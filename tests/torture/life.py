@@ -227,7 +227,7 @@ class Life:
 
     async def _operate(self, process: Process) -> None:
         effects = self._world.effects(process)
-        ledger = await Ledger.open(FOLDER.ledger, effects, {"pid": 2})
+        ledger = await Ledger.open(FOLDER.ledger, effects, {"pid": 2}, lease_s=LEASE_S)
         auditor = self._stage.witness.auditor
         auditor.operators.add(ledger.epoch)
         for job in await ledger.jobs(sorted(IN_DOUBT | UNSUCCESSFUL)):

@@ -163,6 +163,8 @@ def play_all(work: Iterable[tuple[str, int, list[Point | None]]], jobs: int) -> 
         for name, future in pending:
             found = future.result()
             figures[name].add(found)
+            for violation in found.violations:
+                print(violation, flush=True)
             if lived // SAID_EVERY < (lived + found.points) // SAID_EVERY:
                 violations = sum(len(each.violations) for each in figures.values())
                 print(f"{lived + found.points} points, {violations} violations", flush=True)
