@@ -264,6 +264,11 @@ class Lane:
         """Tell whether there is, or may again be, something to submit."""
         return not self.closed and (len(self.planned) > 0 or self.submitting > 0 or self.others_at_work)
 
+    def may_submit_later(self) -> bool:
+        """Tell whether there may be something to submit before this lane ends: where others may fall silent, what they
+        had waiting can be had for as long as this run still brings something home."""
+        return self.may_submit() or (self.run.ledger.is_shared and not self.closed and bool(self.live))
+
     async def record(self, job: Job | None, kind: EventKind, /, **data: Any) -> Job:
         """Write an event of a job down and return the job as it now is, once that is durable."""
         assert job is not None

@@ -56,7 +56,7 @@ SUBMITS_AT_ONCE = 16
 async def submit_planned(lane: Lane, group: TaskGroup) -> None:
     """Submit what is planned, as fast as the limits allow, until nothing is left or the lane closes."""
     lane.submits.pace.expect(len(lane.planned))
-    while lane.may_submit():
+    while lane.may_submit_later():
         if lane.planned.hungry:
             await lane.planned.read_on()
             continue
