@@ -8,7 +8,7 @@ What a worker is lent (keys, the ledger's password) goes with the call of its me
 is sent from process to process. What creates an actor is kept by Ray's control store and may be written to its disk;
 `env_vars` of a runtime environment are shown by its dashboard and written into its logs; an argument of more than
 100 kB goes through the store of objects, which may spill to disk. None of these holds a secret here: what is lent is
-an argument of its own, and small.
+an argument of its own, and small. A cluster that is started here does not inherit it either.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ from pipeline.runner.stop import Stop
 from pipeline.scale.crew import AGAIN_MOST, WorkerLost
 from pipeline.scale.figures import Teller
 from pipeline.scale.tasks import RayDecoders
+from pipeline.system.locks import without_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from pipeline.scale.crew import Ended, Lent, Work
     from pipeline.scale.figures import Told
@@ -128,11 +129,13 @@ class RayEngine:
 
 
 @contextmanager
-def connected(address: str | None) -> Iterator[None]:
+def connected(address: str | None, withheld: Iterable[str] | None = None) -> Iterator[None]:
     """Connect to a cluster, or start one on this machine alone; let it go at the end, with all that it does for us.
 
     Args:
         address: `auto` or HOST:PORT; None for one of this machine's own.
+        withheld: the variables of the environment that one of this machine's own is not to inherit; None for all that
+            hold keys.
 
     Raises:
         InputError: Ray is not installed, or the cluster cannot be reached, or only through its proxy.
@@ -150,7 +153,8 @@ def connected(address: str | None) -> Iterator[None]:
         raise InputError(INSTALL) from None
     try:
         _knock(address or "")
-        ray.init(**options, log_to_driver=False, logging_level="ERROR")
+        with _withheld(_keys() if withheld is None else withheld):
+            ray.init(**options, log_to_driver=False, logging_level="ERROR")
     except (OSError, RuntimeError, ValueError) as error:
         raise InputError(
             f"No Ray cluster could be reached at {address or 'this machine'}: {error}. Start one with `ray start "
@@ -163,6 +167,21 @@ def connected(address: str | None) -> Iterator[None]:
             yield
     finally:
         ray.shutdown()
+
+
+def _keys() -> set[str]:
+    """Return which variables hold keys, but for Ray's own."""
+    return {name for name in os.environ.keys() - without_keys(os.environ).keys() if not name.startswith("RAY_")}
+
+
+@contextmanager
+def _withheld(names: Iterable[str]) -> Iterator[None]:
+    """Have the processes that are begun meanwhile inherit an environment without these variables."""
+    kept = {name: os.environ.pop(name) for name in names if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
 
 
 def _knock(address: str) -> None:

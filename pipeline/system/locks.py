@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 
 def without_keys(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return what a child process is given of the environment: everything but the keys, which it does not need."""
-    return {name: value for name, value in environ.items() if not name.endswith(("_KEY", "_TOKEN"))}
+    """Return what a child process is given of the environment: everything but keys and passwords."""
+    return {name: value for name, value in environ.items() if not name.endswith(("_KEY", "_TOKEN", "PASSWORD"))}
 
 
 LOCK_REFUSED = 75

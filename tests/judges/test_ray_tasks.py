@@ -6,6 +6,7 @@ import hashlib
 import os
 import signal
 import subprocess
+import sys
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -86,6 +87,37 @@ def test_without_an_address_the_cluster_is_this_machines_own(environ: Mapping[st
     said = ended(started(environ, "export", root, "--to", "webdataset", "--engine", "ray"))
     assert "done here" not in said
     assert everything_below(here) == everything_below(root / "exports" / "webdataset")
+
+
+PRINTS_WHAT_A_TASK_INHERITS = """
+import os, sys
+import ray
+from pipeline.scale.ray import connected
+withheld = sys.argv[1:] or None
+with connected(None, withheld):
+    inherited = ray.get(ray.remote(num_cpus=0.5)(lambda: sorted(os.environ)).remote())
+os.write(1, "\\n".join([*inherited, "", *sorted(os.environ)]).encode())
+"""
+
+
+@pytest.mark.parametrize(
+    ("withheld", "unseen"),
+    [
+        ((), {"VENICE_API_KEY", "AWS_SECRET_ACCESS_KEY", "PGPASSWORD"}),
+        (("VENICE_API_KEY", "PGPASSWORD"), {"VENICE_API_KEY", "PGPASSWORD"}),
+    ],
+)
+def test_a_cluster_of_this_machines_own_inherits_no_key(
+    environ: Mapping[str, str], withheld: tuple[str, ...], unseen: set[str]
+) -> None:
+    ours = dict.fromkeys(("VENICE_API_KEY", "AWS_SECRET_ACCESS_KEY", "PGPASSWORD"), "a-secret")
+    command = [sys.executable, "-c", PRINTS_WHAT_A_TASK_INHERITS, *withheld]
+    told = subprocess.run(
+        command, env={**environ, **ours}, capture_output=True, check=True, text=True, timeout=WITHIN_S
+    )
+    there, here = told.stdout.split("\n\n")
+    assert ours.keys() - set(there.splitlines()) == unseen
+    assert ours.keys() <= set(here.splitlines())
 
 
 def strike_writers(cluster: RayCluster, child: subprocess.Popen[str], part: Path) -> int:

@@ -105,7 +105,7 @@ async def carry_out_by_crew(order: Order, wanted: CrewWanted, effects: Effects, 
     progress, stop = Progress(), Stop()
     say(f"Starting {count(wanted.workers, 'worker')} on Ray.")
     async with telling(order.metrics, replace(metrics, note=progress.note)):
-        with connected(wanted.address):
+        with connected(wanted.address, withheld=lent.variables):
             engine = RayEngine(partial(run_errand, errand), lent)
             listen(stop)
             crew = Crew(engine, wanted.workers, effects.clock, progress.note, figures if order.metrics else None)
