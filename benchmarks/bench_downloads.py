@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 GIVEN = [int(word) for word in sys.argv[1:]]
-CLIPS, TIMES, MIB = *GIVEN, *(60, 5, 5)[len(GIVEN) :]
+CLIPS, TIMES, MIB = *GIVEN, *(240, 5, 5)[len(GIVEN) :]
 SIZE_BYTES, AT_ONCE = MIB << 20, 8
 CURL = "curl --parallel, 8 at once"
 

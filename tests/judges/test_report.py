@@ -206,7 +206,7 @@ def test_a_clip_plays(batch: Path, opens: Opens) -> None:
     assert "4 s, 1280 \u00d7 720, 24 fps" in about
     assert "train" in about
     page.get_by_role("button", name="Close").click()
-    assert page.locator("dialog video").count() == 0
+    eventually(page, "document.querySelector('dialog video') === null")
 
 
 def test_a_card_plays_while_the_pointer_rests_on_it(batch: Path, opens: Opens) -> None:
