@@ -18,6 +18,8 @@ MICRO = 1_000_000
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
 JOB_COLUMNS = "id, revision, request, record"
 CLIP_COLUMNS = "item_id, revision, idx, state, part, file, sha256, size_bytes, facts, warnings, copy, remote"
+TOGETHER = 500
+"""Jobs whose clips are read with one statement."""
 UNCLEANED = "state = 'done' AND coalesce(json_extract(record, '$.cleanup'), 'none') = 'none'"
 """Done, and the vendor was not asked to delete its copies."""
 INSERT_ITEM = """
@@ -87,13 +89,22 @@ def clip_row(job: Job, clip: Clip, event: Event) -> dict[str, Any]:
 def read_jobs(database: Database, where: str, values: Sequence[Any] = ()) -> Iterator[Job]:
     """Yield the jobs that a WHERE clause (of ours, never of the user's) selects, with their clips."""
     items = database.execute(f"SELECT {JOB_COLUMNS} FROM item {where}", values).fetchall()  # noqa: S608 - as said
+    for first in range(0, len(items), TOGETHER):
+        some = items[first : first + TOGETHER]
+        clips = _clips_of(database, [(item_id, revision) for item_id, revision, *_ in some])
+        for item_id, revision, request, record in some:
+            job = {**json.loads(record), "request": json.loads(request)}
+            yield job_from_json(job, clips.get((item_id, revision), ()))
+
+
+def _clips_of(database: Database, keys: Sequence[tuple[str, int]]) -> dict[tuple[str, int], list[Clip]]:
+    """Return the clips of jobs by id and revision, which stay theirs whatever is written meanwhile."""
+    these = ", ".join(["(?, ?)"] * len(keys))
+    query = f"SELECT {CLIP_COLUMNS} FROM clip WHERE (item_id, revision) IN (VALUES {these}) ORDER BY idx"  # noqa: S608
     clips: dict[tuple[str, int], list[Clip]] = {}
-    chosen = f"(item_id, revision) IN (SELECT id, revision FROM item {where})"  # noqa: S608 - as said
-    of_these = f"SELECT {CLIP_COLUMNS} FROM clip WHERE {chosen} ORDER BY item_id, revision, idx"  # noqa: S608 - as said
-    for item_id, revision, *clip in database.execute(of_these, values):
+    for item_id, revision, *clip in database.execute(query, [value for key in keys for value in key]):
         clips.setdefault((item_id, revision), []).append(_read_clip(*clip))
-    for item_id, revision, request, record in items:
-        yield job_from_json({**json.loads(record), "request": json.loads(request)}, clips.get((item_id, revision), ()))
+    return clips
 
 
 def _read_clip(
