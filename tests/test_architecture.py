@@ -26,7 +26,7 @@ LAYERS = (  # each line may import only from the lines below it
     {"manifest"},
     {"storage"},
     {"providers", "clips"},
-    {"durable", "names", "pages", "paths"},
+    {"durable", "names", "pages", "paths", "together"},
     {"system"},
     {"errors", "effects"},
 )

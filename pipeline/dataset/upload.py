@@ -18,7 +18,7 @@ from pipeline.errors import InputError
 from pipeline.storage.base import StoreDown
 from pipeline.storage.keep import Content, digest_of, holds, keep
 from pipeline.storage.mark import take
-from pipeline.storage.together import some_at_once
+from pipeline.together import some_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping

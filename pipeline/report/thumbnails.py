@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from pipeline.clips.readable import Readable
 from pipeline.durable import write_atomically
 from pipeline.report.gallery import address
+from pipeline.together import some_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -99,8 +100,6 @@ async def make_thumbnails(
     Raises:
         DiskRefused: a thumbnail could not be written.
     """
-    import asyncio
-
     made: dict[str, str] = {}
     if pencils is None and can_make_thumbnails():
         pencils = Pencils(effects)
@@ -115,17 +114,7 @@ async def make_thumbnails(
             made[clip.file] = address(name)
         advanced()
 
-    async def make_all(waiting: list[Clip]) -> None:
-        while waiting:
-            await make(waiting.pop())
-
-    waiting = list(clips)[::-1]
-    try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(pencils.at_once if pencils else 1):
-                group.create_task(make_all(waiting))
-    except ExceptionGroup as failed:
-        raise failed.exceptions[0] from None  # a full disk refuses them all alike
+    await some_at_once(clips, make, pencils.at_once if pencils else 1)  # a full disk refuses them all alike
     return made
 
 

@@ -14,7 +14,7 @@ from pipeline.runner.inspection import Finding, Kind
 from pipeline.runner.retry import backoff_s
 from pipeline.storage.base import StoreDown
 from pipeline.storage.keep import digest
-from pipeline.storage.together import some_at_once
+from pipeline.together import some_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -1,4 +1,4 @@
-"""Several things done with a store at once, and not more of them than it is good for."""
+"""Several things done at once, and not more of them than is good."""
 
 from __future__ import annotations
 
