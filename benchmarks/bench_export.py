@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.processes import CLIPMILL, run
 from benchmarks.tables import machine, median, show
 from pipeline.jobs.event import Event
 from pipeline.jobs.state import EventKind as E
@@ -81,9 +80,11 @@ def _clip(root: Path, number: int, body: bytes) -> bytes:
     return data
 
 
-def run(*words: object) -> None:
-    """Run a command to its end."""
-    subprocess.run([str(word) for word in words], check=True, stdout=subprocess.DEVNULL)
+def seconds(*words: object) -> float:
+    """Run a command to its end; return how long that took."""
+    used = run([str(word) for word in words])
+    assert used.exit_code == 0, words
+    return used.wall_s
 
 
 def main() -> None:
@@ -93,7 +94,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "batch"
         asyncio.run(make_batch(root, clips, size_bytes))
-        export = (sys.executable, "-m", "pipeline", "export", root, "--dest")
+        export = (*CLIPMILL, "export", root, "--dest")
         racers: dict[str, Callable[[Path], tuple[object, ...]]] = {
             "cp -r": lambda out: ("cp", "-r", root / "clips", out / "cp"),
             "videofolder": lambda out: (*export, out / "export", "--to", "videofolder"),
@@ -106,13 +107,11 @@ def main() -> None:
             for name, command in racers.items():
                 out = Path(folder) / f"{number} {name}"
                 out.mkdir()
-                run("sync", "-f", out)
-                began = time.perf_counter()
-                run(*command(out))
-                taken.setdefault(name, []).append(time.perf_counter() - began)
+                seconds("sync", "-f", out)
+                took_s = seconds(*command(out))
+                taken.setdefault(name, []).append(took_s)
                 if name in PLAIN:
-                    run("sync", "-f", out)
-                    taken.setdefault(f"{name}; sync", []).append(time.perf_counter() - began)
+                    taken.setdefault(f"{name}; sync", []).append(took_s + seconds("sync", "-f", out))
     mib = clips * size_bytes / (1 << 20)
     middle = {name: median(times) for name, times in taken.items()}
     rows = []

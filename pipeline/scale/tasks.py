@@ -89,6 +89,14 @@ def _seen(path: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
+def _is_here(path: str, seen: tuple[int, int]) -> bool:
+    """Tell whether a file that another process was asked about is here, and is not another one of the same name."""
+    try:
+        return _seen(Path(path)) == seen
+    except OSError:
+        return False
+
+
 def decode_there(path: str, seen: tuple[int, int]) -> dict[str, Any] | None:
     """Decode a clip in a process beside this one, which has no keys and may hang or crash.
 
@@ -100,11 +108,7 @@ def decode_there(path: str, seen: tuple[int, int]) -> dict[str, Any] | None:
         The facts as JSON; `refused` with a sentence where it could not be decoded; None where nothing decodes here, or
         the file is not here, or is another one of the same name.
     """
-    try:
-        is_it = _seen(Path(path)) == seen
-    except OSError:
-        return None
-    if not is_it or not can_decode():
+    if not _is_here(path, seen) or not can_decode():
         return None
     loop, decoders = _decoders()
     try:
@@ -173,11 +177,7 @@ def draw_there(path: str, seen: tuple[int, int]) -> bytes | None:
         A small WebP; empty where it cannot be decoded; None where nothing draws here, or the file is not here, or is
         another one of the same name.
     """
-    try:
-        is_it = _seen(Path(path)) == seen
-    except OSError:
-        return None
-    if not is_it or not can_make_thumbnails():
+    if not _is_here(path, seen) or not can_make_thumbnails():
         return None
     return picture_of(SystemFiles(), Path(path), time.monotonic)
 
